@@ -1,0 +1,59 @@
+"""How architecture files are found and read: by path, or by the name of one that ships with the package."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from logaccel.arch.model import Architecture, validated
+from logaccel.errors import ConfigError
+
+
+def shipped_architectures() -> dict[str, str]:
+    """Return the text of every architecture file that ships with logaccel, by name."""
+    folder = files("logaccel") / "arch_configs"
+    if not folder.is_dir():  # a source checkout keeps them beside the package
+        folder = files("logaccel") / ".." / "arch_configs"
+    found = {entry.name.removesuffix(".yaml"): entry for entry in folder.iterdir() if entry.name.endswith(".yaml")}
+    return {name: found[name].read_text(encoding="utf-8") for name in sorted(found)}
+
+
+def load_arch(path: str | Path) -> Architecture:
+    """Read an architecture from a YAML file, or by the name of a shipped one (`shift_4b_16x16`).
+
+    Raises ConfigError naming file, key, rule and value, one line for every problem in the file.
+    """
+    text, subject = _text_of(path)
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{subject}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{subject}: must be a mapping of keys, got {type(tree).__name__}")
+    return validated({"name": Path(subject).stem} | tree, subject)
+
+
+def _text_of(path: str | Path) -> tuple[str, str]:
+    """Return the text of an architecture file and how to call it in messages."""
+    file = Path(path)
+    if file.is_file():
+        try:
+            return file.read_text(encoding="utf-8"), str(file)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file}: cannot be read: {error}") from None
+    shipped = shipped_architectures()
+    if str(path) in shipped:
+        return shipped[str(path)], str(path)
+    raise ConfigError(
+        f"{path}: no such file, nor an architecture of that name; shipped are {', '.join(shipped)}"
+    )
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of architecture files, for editors."""
+    schema = Architecture.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "logaccel architecture"
+    schema["required"] = [key for key in schema["required"] if key != "name"]  # defaults to the file's name
+    return schema

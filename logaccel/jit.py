@@ -1,0 +1,72 @@
+"""The only place that names numba: how kernels are compiled, cached and threaded.
+
+Kernels compile on first use and are cached on disk. Numba keys its cache on the file that holds the
+kernel alone and does not notice an edited callee in another file, so the cache folder's name carries a
+hash of every source file of the package: a stale kernel cannot be found, let alone run.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+parallel_range = numba.prange
+
+
+def sources_digest() -> str:
+    """Return a short hash over the names and contents of all Python sources of the package."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def cache_folder() -> Path:
+    """Return the folder of compiled kernels: LOGACCEL_CACHE_DIR, else the user's cache, else a temporary one."""
+    chosen = os.environ.get("LOGACCEL_CACHE_DIR")
+    base = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "logaccel"
+    for candidate in (base, Path(tempfile.gettempdir()) / f"logaccel-{os.getuid() if hasattr(os, 'getuid') else 0}"):
+        folder = candidate / f"kernels-{sources_digest()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            return folder
+    return base  # numba itself will say that it cannot write there
+
+
+_FOLDER = str(cache_folder())
+
+
+def _compile(function: Function, **options: Any) -> Function:
+    """Compile lazily with our own cache folder, leaving the settings of the user's other kernels alone."""
+    theirs = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = _FOLDER
+    try:
+        return numba.njit(cache=True, nogil=True, **options)(function)  # type: ignore[no-any-return]
+    finally:
+        numba.config.CACHE_DIR = theirs
+
+
+def kernel(function: Function) -> Function:
+    """Compile a kernel: integer arithmetic wraps as in C, floating point is never reordered."""
+    return _compile(function)
+
+
+def parallel_kernel(function: Function) -> Function:
+    """Compile a kernel whose `parallel_range` loops use all threads; results never depend on how many."""
+    return _compile(function, parallel=True)
+
+
+def thread_count() -> int:
+    """Return how many threads parallel kernels use."""
+    return int(numba.get_num_threads())

@@ -1,0 +1,68 @@
+"""A trace: the real tensors of a network's layers, in float32."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from logaccel.errors import TraceError
+from logaccel.workload import Layer, Network
+
+Tensor = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerTensors:
+    """One layer with what went in and what came out.
+
+    Axes: ifmap[N, C, H, W], filter[M, C/groups, R, S], bias[M], ofmap[N, M, P, Q] (fully connected
+    layers: ifmap[N, C], filter[M, C], ofmap[N, M]). The ofmap is the float reference after bias and ReLU.
+    """
+
+    layer: Layer
+    ifmap: Tensor
+    filter: Tensor
+    bias: Tensor
+    ofmap: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """The tensors of every layer of a network, in order; `labels[N]` where the classes are known."""
+
+    name: str
+    layers: tuple[LayerTensors, ...]
+    labels: NDArray[np.int64] | None = None
+    source: str = ""
+
+    @classmethod
+    def from_arrays(
+        cls,
+        name: str,
+        layers: Sequence[LayerTensors],
+        labels: NDArray[np.integer] | None = None,
+        source: str = "",
+    ) -> "Trace":
+        """Build a trace from arrays, checked: shapes fit the layers, one batch, float32, finite.
+
+        Raises TraceError, one line for every problem.
+        """
+        from logaccel.trace.check import checked_trace
+
+        return checked_trace(name, layers, labels, source)
+
+    @property
+    def batch(self) -> int:
+        """Images in the trace, N."""
+        return int(self.layers[0].ifmap.shape[0])
+
+    @property
+    def network(self) -> Network:
+        """The shapes alone."""
+        return Network(
+            name=self.name, source=self.source, batch=self.batch, layers=tuple(item.layer for item in self.layers)
+        )
+
+
+__all__ = ["LayerTensors", "Tensor", "Trace", "TraceError"]
