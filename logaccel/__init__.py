@@ -1,0 +1,58 @@
+"""logaccel: a cycle-accurate, bit-exact simulator of log-domain CNN accelerators.
+
+The names below load on first use, so that importing the package stays cheap.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from logaccel.arch import Architecture, load_arch
+    from logaccel.compare import Comparison, compare
+    from logaccel.errors import ConfigError, LogaccelError, TraceError, WorkloadError
+    from logaccel.result import LayerResult, SimulationResult
+    from logaccel.simulate import simulate
+    from logaccel.trace import LayerTensors, Trace, load_trace, save_trace, synthesize_trace
+    from logaccel.workload import Layer, Network, load_network
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Architecture": "arch",
+    "Comparison": "compare",
+    "ConfigError": "errors",
+    "Layer": "workload",
+    "LayerResult": "result",
+    "LayerTensors": "trace",
+    "LogaccelError": "errors",
+    "Network": "workload",
+    "SimulationResult": "result",
+    "Trace": "trace",
+    "TraceError": "errors",
+    "WorkloadError": "errors",
+    "compare": "compare",
+    "load_arch": "arch",
+    "load_network": "workload",
+    "load_trace": "trace",
+    "save_trace": "trace",
+    "simulate": "simulate",
+    "synthesize_trace": "trace",
+}
+
+__all__ = [
+    "Architecture", "Comparison", "ConfigError", "Layer", "LayerResult", "LayerTensors", "LogaccelError", "Network",
+    "SimulationResult", "Trace", "TraceError", "WorkloadError", "__version__", "compare", "load_arch", "load_network",
+    "load_trace", "save_trace", "simulate", "synthesize_trace",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'logaccel' has no attribute {name!r}")
+    value = getattr(import_module(f"logaccel.{_HOMES[name]}"), name)
+    globals()[name] = value  # also where a submodule of the same name (simulate, compare) has just taken it
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from logaccel.arch import Dataflow, PEArray
 from logaccel.formats.encode import Codes
 from logaccel.pe import Datapath
-from logaccel.schedule.activity import Activity
+from logaccel.schedule.record import Activity
 from logaccel.workload import Layer
 
 

@@ -56,12 +56,17 @@ def decode(codes: Codes, number_format: Format) -> NDArray[np.float64]:
 
 def log_values(number_format: LogFormat) -> NDArray[np.float64]:
     """Return the value of every magnitude code 0…max_code."""
-    steps = number_format.exponent_steps(0) + np.arange(number_format.max_code + 1)
-    octave, step = np.divmod(steps, number_format.steps_per_octave)
-    roots = 2.0 ** (np.arange(number_format.steps_per_octave) / number_format.steps_per_octave)
-    values = np.ldexp(roots[step], octave)
+    exponents = number_format.exponent_steps(0) + np.arange(number_format.max_code + 1)
+    values = powers_of_root(exponents, number_format.steps_per_octave)
     values[0] = 0.0
     return values
+
+
+def powers_of_root(exponents: int | NDArray[np.int64], steps_per_octave: int) -> NDArray[np.float64]:
+    """Return 2^(exponent / steps_per_octave) as the nearest doubles; exact at whole octaves."""
+    octave, step = np.divmod(exponents, steps_per_octave)
+    roots = 2.0 ** (np.arange(steps_per_octave) / steps_per_octave)
+    return np.ldexp(roots[step], octave)
 
 
 @kernel

@@ -8,6 +8,7 @@ from typing import Literal
 
 from logaccel.formats import Format, LogFormat
 from logaccel.pe.datapath import Datapath, Product, log_offset
+from logaccel.pe.parts import Circuit, Part, Role, accumulator_parts, exponent_adder, gating_parts
 from logaccel.pe.settings import FractionalExponents
 
 
@@ -43,6 +44,23 @@ class DecodePE(FractionalExponents):
             lsb_exponent=smallest // steps + self.scale_exponent(steps),
             zero_gating=self.zero_gating,
         )
+
+    def parts(self, path: Datapath) -> tuple[Part, ...]:
+        """Return the arithmetic circuits: exponent adder, one-hot decoder, complement by sign, adder.
+
+        A constant 1 is decoded, not shifted. With K_j per product the constant comes from a table of B and a
+        barrel shifter moves it.
+        """
+        parts = [*gating_parts(path), *exponent_adder(path)]
+        if path.steps > 1 and not path.binned:
+            constant_bits = max(path.constants).bit_length()
+            parts.append(Part("root table", Circuit.MUX, (constant_bits, path.steps), Role.PRODUCT))
+            parts.append(Part("shifter", Circuit.SHIFTER, (constant_bits, path.largest_shift), Role.PRODUCT))
+        else:
+            lines = max(1, path.largest_shift + 1 - path.drop_bits)
+            parts.append(Part("decoder", Circuit.DECODER, (lines,), Role.PRODUCT))
+        parts.append(Part("product negate", Circuit.GATE, (path.acc_bits,), Role.ACCUMULATE))
+        return (*parts, *accumulator_parts(path))
 
 
 def summed_exponents(activation: LogFormat, weight: LogFormat) -> tuple[int, int, int, int]:

@@ -11,6 +11,7 @@ from pydantic import Field
 from logaccel.formats import Format, LogFormat
 from logaccel.pe.datapath import Datapath, Product, log_offset
 from logaccel.pe.decode import summed_exponents
+from logaccel.pe.parts import Circuit, Part, Role, exponent_adder, gating_parts
 from logaccel.pe.settings import PESettings
 
 
@@ -49,3 +50,23 @@ class LogsumPE(PESettings):
             lsb_exponent=smallest // steps - self.fraction_bits,
             zero_gating=self.zero_gating,
         )
+
+    def parts(self, path: Datapath) -> tuple[Part, ...]:
+        """Return the arithmetic circuits: exponent adder, then on the rail that the sign selects a maximum,
+        the distance in octaves, its correction (2^F shifted right: a decoder), an adder and a limiter.
+        """
+        bits = path.acc_bits
+        octaves = max(1, bits - path.fraction_bits)
+        rail = (
+            Part("rail read", Circuit.MUX, (bits + 1, 2), Role.ACCUMULATE),
+            Part("rail write", Circuit.MUX, (2 * (bits + 1), 2), Role.ACCUMULATE),
+            Part("rail comparator", Circuit.ADDER, (bits,), Role.ACCUMULATE),
+            Part("rail maximum", Circuit.MUX, (bits, 2), Role.ACCUMULATE),
+            Part("octave distance", Circuit.ADDER, (octaves,), Role.ACCUMULATE),
+            Part("distance magnitude", Circuit.GATE, (octaves,), Role.ACCUMULATE),
+            Part("correction decoder", Circuit.DECODER, (path.fraction_bits + 1,), Role.ACCUMULATE),
+            Part("rail adder", Circuit.ADDER, (bits,), Role.ACCUMULATE),
+            Part("rail limiter", Circuit.MUX, (bits, 2), Role.ACCUMULATE),
+            Part("empty rail bypass", Circuit.MUX, (bits, 2), Role.ACCUMULATE),
+        )
+        return (*gating_parts(path), *exponent_adder(path), *rail)

@@ -4,6 +4,7 @@ from typing import Literal
 
 from logaccel.formats import Format, LinearFormat
 from logaccel.pe.datapath import Datapath, Product
+from logaccel.pe.parts import Circuit, Part, Role, accumulator_parts, gating_parts
 from logaccel.pe.settings import LinearAccumulation
 
 
@@ -38,3 +39,9 @@ class MultiplyPE(LinearAccumulation):
             lsb_exponent=activation.lsb_exponent + weight.lsb_exponent + self.drop_bits,
             zero_gating=self.zero_gating,
         )
+
+    def parts(self, path: Datapath) -> tuple[Part, ...]:
+        """Return the arithmetic circuits: an array multiplier (signedness is a mode of it) and an adder."""
+        widths = (path.activation.bits, path.weight.bits)
+        multiplier = Part("multiplier", Circuit.MULTIPLIER, widths, Role.PRODUCT)
+        return (*gating_parts(path), multiplier, *accumulator_parts(path))

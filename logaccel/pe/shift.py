@@ -8,6 +8,7 @@ from typing import Literal
 
 from logaccel.formats import Format, LinearFormat, LogFormat
 from logaccel.pe.datapath import Datapath, Product, log_offset
+from logaccel.pe.parts import Circuit, Part, Role, accumulator_parts, constant_adders, gating_parts
 from logaccel.pe.settings import FractionalExponents
 
 
@@ -49,3 +50,32 @@ class ShiftPE(FractionalExponents):
             lsb_exponent=linear.lsb_exponent + log.exponent_steps(1) // steps + self.scale_exponent(steps),
             zero_gating=self.zero_gating,
         )
+
+    def parts(self, path: Datapath) -> tuple[Part, ...]:
+        """Return the arithmetic circuits: mask and negate the word, perhaps times K_j, shift, add.
+
+        −word is its complement, shifted with ones coming in, and a carry into the accumulator's adder; a
+        zero code masks the word. With K_j per product, base √2 takes one shift-and-add network and chooses
+        word or word · K_1; finer bases take a small multiplier and a table of B constants.
+        """
+        by_activation = path.product is Product.SHIFT_BY_ACTIVATION
+        word = (path.weight if by_activation else path.activation).bits
+        parts = [
+            *gating_parts(path),
+            Part("word mask", Circuit.GATE, (word,), Role.PRODUCT),
+            Part("word negate", Circuit.GATE, (word,), Role.PRODUCT),
+        ]
+        if path.steps > 1 and not path.binned:
+            constant_bits = path.constants[0].bit_length()
+            if path.steps == 2:
+                adders = constant_adders(path.constants[1])
+                bits = word + constant_bits
+                parts.append(Part("root adders", Circuit.ADDER, (bits,), Role.PRODUCT, adders))
+                parts.append(Part("root choice", Circuit.MUX, (bits, 2), Role.PRODUCT))
+            else:
+                parts.append(Part("root multiplier", Circuit.MULTIPLIER, (word, constant_bits), Role.PRODUCT))
+                parts.append(Part("root table", Circuit.MUX, (constant_bits, path.steps), Role.PRODUCT))
+            word += constant_bits
+        if path.largest_shift:
+            parts.append(Part("shifter", Circuit.SHIFTER, (word, path.largest_shift), Role.PRODUCT))
+        return (*parts, *accumulator_parts(path))

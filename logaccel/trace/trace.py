@@ -29,12 +29,16 @@ class LayerTensors:
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """The tensors of every layer of a network, in order; `labels[N]` where the classes are known."""
+    """The tensors of every layer of a network, in order; `labels[N]` where the classes are known.
+
+    The arrays of a trace that was loaded, synthesised or built by `from_arrays` are checked and read-only.
+    """
 
     name: str
     layers: tuple[LayerTensors, ...]
     labels: NDArray[np.int64] | None = None
     source: str = ""
+    licence: str = ""
 
     @classmethod
     def from_arrays(
@@ -43,14 +47,16 @@ class Trace:
         layers: Sequence[LayerTensors],
         labels: NDArray[np.integer] | None = None,
         source: str = "",
+        licence: str = "",
     ) -> "Trace":
-        """Build a trace from arrays, checked: shapes fit the layers, one batch, float32, finite.
+        """Build a trace from arrays, checked: shapes fit the layers, one batch, finite in float32.
 
+        Other real numbers are rounded to float32. Writable arrays are copied, read-only ones may be kept.
         Raises TraceError, one line for every problem.
         """
         from logaccel.trace.check import checked_trace
 
-        return checked_trace(name, layers, labels, source)
+        return checked_trace(name, layers, labels, source, licence)
 
     @property
     def batch(self) -> int:

@@ -1,0 +1,5 @@
+"""`python -m logaccel`."""
+
+from logaccel.cli import main
+
+main()

@@ -1,0 +1,77 @@
+"""The circuits of one post-processing lane: combine, bias, ReLU, encode. One lane stands below each column."""
+
+from logaccel.arch import PostProcessing
+from logaccel.arch.model import LONGEST_REDUCTION
+from logaccel.formats import LinearWord, LogWord
+from logaccel.pe import Datapath, Product
+from logaccel.pe.parts import Circuit, Part, Role, constant_adders
+
+
+def lane_parts(path: Datapath, output: LinearWord | LogWord, post: PostProcessing) -> tuple[Part, ...]:
+    """Return the circuits of a lane; each works once for an ofmap word.
+
+    The lane is as wide as the widest psum that any reduction can give. The ReLU masks; the encoder takes
+    the magnitude first, for the same lane encodes signed words too. Each pipeline register holds a whole
+    combined psum, which the later ones would not need: an upper bound.
+    """
+    bits = path.combined_bits(LONGEST_REDUCTION)
+    encoder = _linear_encoder(output, bits) if isinstance(output, LinearWord) else _log_encoder(output, bits, post)
+    return (
+        *_combine(path, bits),
+        _part("bias adder", Circuit.ADDER, bits),
+        _part("relu", Circuit.GATE, bits),
+        _part("magnitude complement", Circuit.GATE, bits),
+        _part("magnitude increment", Circuit.ADDER, bits),
+        *encoder,
+        _part("lane register", Circuit.REGISTER, bits, copies=post.stages),
+        _part("ofmap register", Circuit.REGISTER, output.bits),
+    )
+
+
+def _part(name: str, circuit: Circuit, *widths: int, copies: int = 1) -> Part:
+    return Part(name, circuit, widths, Role.POST_PROCESSING, copies)
+
+
+def _combine(path: Datapath, bits: int) -> tuple[Part, ...]:
+    """Return what makes one word of bins (B − 1 constant multipliers, shift-and-add) or of two log rails."""
+    if path.product is Product.LOGSUM:
+        mantissa = path.fraction_bits + 1
+        return (
+            _part("rail shifter", Circuit.SHIFTER, mantissa, max(0, bits - mantissa - 1), copies=2),
+            _part("rail subtractor", Circuit.ADDER, bits),
+        )
+    if not path.binned:
+        return ()
+    scaled = path.acc_bits + path.constants[0].bit_length()
+    adders = sum(constant_adders(constant) for constant in path.constants[1:])
+    return (
+        _part("bin constant adders", Circuit.ADDER, scaled, copies=adders),
+        _part("bin sum adders", Circuit.ADDER, bits, copies=path.steps - 1),
+    )
+
+
+def _log_encoder(output: LogWord, bits: int, post: PostProcessing) -> tuple[Part, ...]:
+    """Leading one, the bits after it as a fraction, thresholds, code = B · position + count + offset, clip."""
+    steps = output.steps_per_octave
+    thresholds = steps if output.rounding == "nearest" else steps - 1
+    code = max(output.bits, (steps * bits).bit_length() + 1)
+    parts = [
+        _part("leading one", Circuit.LEADING_ONE, bits),
+        _part("log code adder", Circuit.ADDER, code),
+        _part("log code clip", Circuit.MUX, output.bits, 3),
+    ]
+    if thresholds:
+        parts.append(_part("fraction shifter", Circuit.SHIFTER, post.round_bits, bits - 1))
+        parts.append(_part("threshold comparators", Circuit.ADDER, post.round_bits, copies=thresholds))
+    return tuple(parts)
+
+
+def _linear_encoder(output: LinearWord, bits: int) -> tuple[Part, ...]:
+    """Shift to the ofmap's LSB (set per layer), round, find what is too large, saturate, restore the sign."""
+    return (
+        _part("rescale shifter", Circuit.SHIFTER, output.bits + 1, bits - 1),
+        _part("rounding adder", Circuit.ADDER, output.bits + 1),
+        _part("overflow detect", Circuit.GATE, bits),
+        _part("linear saturation", Circuit.MUX, output.bits, 2),
+        _part("linear sign", Circuit.ADDER, output.bits),
+    )

@@ -1,0 +1,192 @@
+"""Price tables: one YAML file a profile, every entry with its source."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from logaccel.cost.curve import Curve, Positive
+from logaccel.errors import ConfigError
+from logaccel.pe.parts import Circuit, Part
+from logaccel.section import Section, listed, problems
+
+Quantity = Literal["energy_pj", "area_um2"]
+QUANTITIES: tuple[Quantity, ...] = ("energy_pj", "area_um2")
+
+
+class Price(Section):
+    """What one kind of circuit costs: energy of one operation, area."""
+
+    energy_pj: Curve
+    area_um2: Curve
+
+
+class PriceTable(Section):
+    """A price for every kind of circuit."""
+
+    multiplier: Price
+    adder: Price
+    shifter: Price
+    mux: Price
+    decoder: Price
+    gate: Price
+    leading_one: Price
+    register_: Annotated[Price, Field(alias="register")]  # pydantic's base class has a method `register`
+
+    def of(self, circuit: str) -> Price:
+        """Return the price of a circuit by its name."""
+        price = getattr(self, "register_" if circuit == "register" else circuit)
+        assert isinstance(price, Price)
+        return price
+
+
+class CostProfile(Section):
+    """A price table, the technology it holds for, and what it leaves out."""
+
+    name: Annotated[str, Field(min_length=1)]
+    description: str = ""
+    node_nm: Positive
+    voltage_v: Annotated[Positive | None, Field(description="null: the sources do not say")] = None
+    clock_mhz: Annotated[Positive | None, Field(description="null: the sources do not say")] = None
+    excluded: Annotated[tuple[str, ...], Field(description="what no figure of this profile contains")] = ()
+    circuits: PriceTable
+
+    @field_validator("excluded", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _derives_from_points(self) -> Self:
+        faults = []
+        for circuit in Circuit:
+            for quantity in QUANTITIES:
+                of = self._curve(circuit, quantity).of
+                if of is not None and self._curve(of, quantity).rule == "derived":
+                    faults.append(f"circuits.{circuit}.{quantity}.of: must name a circuit with points, got {of}")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def energy_pj(self, circuit: str, size: int) -> float:
+        """Return the energy of one operation of a circuit with that many cells."""
+        return self._price(circuit, "energy_pj", size)
+
+    def area_um2(self, circuit: str, size: int) -> float:
+        """Return the area of a circuit with that many cells."""
+        return self._price(circuit, "area_um2", size)
+
+    def part_energy_pj(self, part: Part) -> float:
+        """Return the energy of one operation of all copies of a part."""
+        return part.copies * self.energy_pj(part.circuit, part.size)
+
+    def part_area_um2(self, part: Part) -> float:
+        """Return the area of all copies of a part."""
+        return part.copies * self.area_um2(part.circuit, part.size)
+
+    def provenance(self, parts: Iterable[Part]) -> "Provenance":
+        """Return what stands behind the prices of these parts."""
+        used = {part.circuit for part in parts if part.copies * part.size > 0}
+        entries = [(circuit, quantity) for circuit in Circuit if circuit in used for quantity in QUANTITIES]
+        return Provenance(
+            profile=self.name,
+            node_nm=self.node_nm,
+            voltage_v=self.voltage_v,
+            clock_mhz=self.clock_mhz,
+            unverified=tuple(f"{c} {q}: {self._origin(c, q)}" for c, q in entries if not self._is_verified(c, q)),
+            derived=tuple(f"{c} {q}: {self._curve(c, q).source}" for c, q in entries if self._curve(c, q).of),
+            excluded=self.excluded,
+        )
+
+    def _price(self, circuit: str, quantity: Quantity, size: int) -> float:
+        if size <= 0:
+            return 0.0
+        curve = self._curve(circuit, quantity)
+        if curve.of is None:
+            return curve.at_size(size)
+        assert curve.at is not None and curve.factor is not None
+        return size * curve.factor * self._curve(curve.of, quantity).at_size(curve.at) / curve.at
+
+    def _curve(self, circuit: str, quantity: Quantity) -> Curve:
+        price = self.circuits.of(circuit)
+        return price.energy_pj if quantity == "energy_pj" else price.area_um2
+
+    def _base(self, circuit: str, quantity: Quantity) -> Curve:
+        curve = self._curve(circuit, quantity)
+        return curve if curve.of is None else self._curve(curve.of, quantity)
+
+    def _is_verified(self, circuit: str, quantity: Quantity) -> bool:
+        return bool(self._base(circuit, quantity).verified)
+
+    def _origin(self, circuit: str, quantity: Quantity) -> str:
+        curve, base = self._curve(circuit, quantity), self._base(circuit, quantity)
+        return base.source if curve.of is None else f"derived from {curve.of}: {base.source}"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where figures come from: profile, technology, entries not to be trusted blindly, what is not included."""
+
+    profile: str
+    node_nm: float
+    voltage_v: float | None
+    clock_mhz: float | None
+    unverified: tuple[str, ...]  # entries whose figures were not compared with their source
+    derived: tuple[str, ...]  # entries that no source gives
+    excluded: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "profile": self.profile,
+            "node_nm": self.node_nm,
+            "voltage_v": self.voltage_v,
+            "clock_mhz": self.clock_mhz,
+            "unverified": list(self.unverified),
+            "derived": list(self.derived),
+            "excluded": list(self.excluded),
+        }
+
+
+def shipped_profiles() -> tuple[str, ...]:
+    """Return the names of the price tables that ship with logaccel."""
+    folder = files("logaccel") / "cost" / "profiles"
+    return tuple(sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")))
+
+
+def load_profile(name_or_path: str | Path) -> CostProfile:
+    """Read a price table: a shipped one by name (`horowitz_45nm`) or any YAML file of the same schema.
+
+    Raises ConfigError naming file, key, rule and value, one line for every problem in the file.
+    """
+    path, name = Path(name_or_path), str(name_or_path)
+    if path.is_file():
+        try:
+            return _parsed(path.read_text(encoding="utf-8"), name)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{name}: cannot be read: {error}") from None
+    if name in shipped_profiles():
+        file = files("logaccel") / "cost" / "profiles" / f"{name}.yaml"
+        return _parsed(file.read_text(encoding="utf-8"), name)
+    raise ConfigError(
+        f"{name}: no such file, nor a cost profile of that name; shipped are {listed(shipped_profiles())}"
+    )
+
+
+@lru_cache(maxsize=32)  # reading YAML takes longer than pricing a network
+def _parsed(text: str, subject: str) -> CostProfile:
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{subject}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{subject}: must be a mapping of keys, got {type(tree).__name__}")
+    try:
+        return CostProfile.model_validate({"name": Path(subject).stem} | tree)
+    except ValidationError as error:
+        raise ConfigError(problems(error, subject)) from None

@@ -1,0 +1,254 @@
+"""Passes over one register plane of the array: what every PE does in one cycle. Callers validate.
+
+A plane is flat: cell (row + 1)·width + col belongs to PE(row, col), cells 0…width − 1 are the top edge.
+So the left neighbour is one cell back, the PE above is `width` cells back, and one contiguous loop
+serves the whole array. A pass reads the planes of this cycle and writes those of the next. At the first
+column "one cell back" is the row above: the caller overwrites that column with what enters at the left.
+Few arrays per loop: beyond some eight overlap checks the compiler gives up vectorising.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from logaccel.jit import kernel
+
+Plane = NDArray[np.signedinteger]
+
+# Flags that travel with operands and products.
+VALID = 1
+FIRST = 2  # OS: first operand of a psum
+LAST = 4  # OS: last operand of a psum
+SWAP = 2  # WS, IS: first operand of a stream, the stationary word changes with it
+LOAD = 4  # WS, IS: the column's chain of stationary words moves
+PULSE = 8  # OS: the column's shadow registers start to drain
+RESTART = 8  # WS, IS: first cycle of a load
+LIVE = 8  # in a pipeline stage: both operands were non-zero
+LANE_SHIFT = 4  # in a pipeline stage: which accumulator takes the product
+LANES_MASK = 7
+# Status of a stationary PE.
+CHAIN_VALID = 1
+TOOK = 2  # took a word into the chain at the last clock edge
+HELD_VALID = 4
+EDGE = 8  # the cell is the top edge, which always has a word to offer
+# Flags of an OS shadow register.
+LOADED = 1
+MOVING = 2
+
+EMPTY_RAIL = -1
+
+
+@kernel
+def shift_right(before: Plane, after: Plane, width: int) -> None:
+    """Move every word one PE to the right."""
+    for cell in range(width, before.size):
+        after[cell] = before[cell - 1]
+
+
+@kernel
+def shift_down(before: Plane, after: Plane, width: int) -> None:
+    """Move every word one PE down."""
+    for cell in range(width, before.size):
+        after[cell] = before[cell - width]
+
+
+@kernel
+def copy(before: Plane, after: Plane, width: int) -> None:
+    """Move every word to the next pipeline stage of its PE."""
+    for cell in range(width, before.size):
+        after[cell] = before[cell]
+
+
+@kernel
+def count(flags: Plane, mask: int, width: int) -> int:
+    """Return how many PEs have all flags of the mask set."""
+    narrow = flags.dtype.type
+    wanted = narrow(mask)
+    found = narrow(0)
+    for cell in range(width, flags.size):
+        found = narrow(found + narrow(narrow(flags[cell] & wanted) == wanted))
+    return np.int64(found)
+
+
+@kernel
+def join_operands(arriving: Plane, before: Plane, after: Plane, width: int) -> None:
+    """Take operand flags from the left; an operand is valid only where a valid word comes from above too (OS)."""
+    narrow = before.dtype.type
+    for cell in range(width, before.size):
+        above = narrow(-narrow(before[cell - width] & VALID))
+        kept = narrow(narrow(VALID | FIRST | LAST) & above)
+        after[cell] = narrow(arriving[cell] & narrow(kept | narrow(PULSE)))
+
+
+@kernel
+def take_status(arriving: Plane, before: Plane, after: Plane, overlap: bool, width: int) -> None:
+    """Decide which PEs take a stationary word, swap it in, and hold a valid one (WS, IS).
+
+    A PE takes while its column loads and the PE above took one cycle earlier; the first cycle of a load
+    forgets what the load before it left behind, and without shadow registers invalidates the column.
+    """
+    narrow = before.dtype.type
+    forget = narrow(0 if overlap else 1)
+    for cell in range(width, before.size):
+        flags, own, above = arriving[cell], before[cell], before[cell - width]
+        load = narrow(narrow(flags >> 2) & 1)
+        restart = narrow(narrow(flags >> 3) & 1)
+        swap = narrow(narrow(flags >> 1) & 1)
+        took_above = narrow(narrow(narrow(above >> 1) & narrow(1 - restart)) | narrow(above >> 3))
+        take = narrow(load & took_above)
+        stays = narrow(1 - narrow(swap | narrow(restart & forget)))
+        chain = narrow(narrow(above & take) | narrow(narrow(own & stays) & narrow(1 - take)))
+        shadowed = narrow(narrow(own & swap) | narrow(narrow(own >> 2) & narrow(1 - swap)))
+        held = narrow(shadowed & 1) if overlap else narrow(chain & 1)
+        after[cell] = narrow(narrow(chain & 1) | narrow(narrow(take << 1) | narrow(held << 2)))
+
+
+@kernel
+def take_chain(status: Plane, before: Plane, after: Plane, width: int) -> None:
+    """Shift the stationary words of loading columns down; `status` is that of the next cycle."""
+    narrow = before.dtype.type
+    for cell in range(width, before.size):
+        above, own = before[cell - width], before[cell]
+        after[cell] = above if narrow(status[cell] & TOOK) != 0 else own
+
+
+@kernel
+def swap_in(arriving: Plane, chain: Plane, before: Plane, after: Plane, width: int) -> None:
+    """Copy shadow to stationary registers where the first operand of a stream arrives."""
+    narrow = before.dtype.type
+    for cell in range(width, before.size):
+        shadow, own = chain[cell], before[cell]
+        after[cell] = shadow if narrow(arriving[cell] & SWAP) != 0 else own
+
+
+@kernel
+def join_stationary(arriving: Plane, status: Plane, after: Plane, width: int) -> None:
+    """Take operand flags from the left; an operand goes no further than the valid stationary words (WS, IS)."""
+    narrow = after.dtype.type
+    for cell in range(width, after.size):
+        held = narrow(-narrow(narrow(status[cell] >> 2) & 1))
+        after[cell] = narrow(arriving[cell] & narrow(narrow(held & narrow(VALID | SWAP)) | narrow(LOAD | RESTART)))
+
+
+@kernel
+def saturated(word: int, low: int, high: int) -> int:
+    """Limit a word."""
+    return min(max(word, low), high)
+
+
+@kernel
+def accumulate(
+    product: Plane, flags: Plane, before: Plane, after: Plane, distance: int, lane: int, saturate: bool,
+    low: int, high: int, width: int,
+) -> int:  # fmt: skip
+    """Add products to one accumulator of every PE; return how many additions were clipped or wrapped.
+
+    The psum comes from `distance` cells back: 0 (OS, the PE's own) or `width` (WS, IS, from above). The
+    first product of a psum meets 0. Where no product of this lane is valid the psum moves on unchanged.
+    """
+    narrow = before.dtype.type
+    least, most = narrow(low), narrow(high)
+    wanted, mine = narrow(VALID | (lane << LANE_SHIFT)), narrow(VALID | (LANES_MASK << LANE_SHIFT))
+    clipped = narrow(0)
+    if saturate:
+        for cell in range(width, before.size):
+            flag, old, term = flags[cell], before[cell - distance], product[cell]
+            start = narrow(0) if narrow(flag & FIRST) != 0 else old
+            total = narrow(start + (term if narrow(flag & mine) == wanted else narrow(0)))
+            limited = saturated(total, least, most)
+            after[cell] = limited
+            clipped = narrow(clipped + narrow(total != limited))
+    else:
+        span = narrow(most - least)
+        for cell in range(width, before.size):
+            flag, old, term = flags[cell], before[cell - distance], product[cell]
+            start = narrow(0) if narrow(flag & FIRST) != 0 else old
+            total = narrow(start + (term if narrow(flag & mine) == wanted else narrow(0)))
+            limited = narrow(narrow(narrow(total - least) & span) + least)
+            after[cell] = limited
+            clipped = narrow(clipped + narrow(total != limited))
+    return np.int64(clipped)
+
+
+@kernel
+def accumulate_log(
+    product: Plane, flags: Plane, before: Plane, after: Plane, distance: int, rail: int, fraction_bits: int,
+    high: int, width: int,
+) -> int:  # fmt: skip
+    """Add log-domain products to one rail of every PE; return how many sums were limited.
+
+    s ← max(s, P) + (2^F >> |⌊s⌋ − ⌊P⌋|); an empty rail takes P. Zero products change nothing.
+    """
+    narrow = before.dtype.type
+    most, places = narrow(high), narrow(fraction_bits)
+    wanted = narrow(VALID | LIVE | (rail << LANE_SHIFT))
+    checked = narrow(VALID | LIVE | (1 << LANE_SHIFT))
+    one, furthest = narrow(1 << fraction_bits), narrow(fraction_bits + 1)
+    clipped = narrow(0)
+    for cell in range(width, before.size):
+        flag, old, term = flags[cell], before[cell - distance], product[cell]
+        start = narrow(EMPTY_RAIL) if narrow(flag & FIRST) != 0 else old
+        apart = narrow(abs(narrow(narrow(start >> places) - narrow(term >> places))))
+        correction = narrow(one >> min(apart, furthest))
+        total = narrow(max(start, term) + (correction if start >= narrow(0) else narrow(0)))
+        limited = min(total, most)
+        adds = narrow(flag & checked) == wanted
+        after[cell] = limited if adds else start
+        clipped = narrow(clipped + narrow(adds & (total != limited)))
+    return np.int64(clipped)
+
+
+@kernel
+def pass_psums(flags: Plane, before: Plane, after: Plane, width: int) -> int:
+    """Move psum-valid flags down (WS, IS); return how many products met no psum, a fault of the schedule."""
+    narrow = before.dtype.type
+    alone = narrow(0)
+    for cell in range(width, before.size):
+        above = before[cell - width]
+        after[cell] = above
+        alone = narrow(alone + narrow(narrow(flags[cell] & VALID) & narrow(1 - above)))
+    return np.int64(alone)
+
+
+@kernel
+def fill_accumulators(flags: Plane, before: Plane, after: Plane, width: int) -> None:
+    """Mark the accumulators whose psum is finished (OS)."""
+    narrow = before.dtype.type
+    for cell in range(width, before.size):
+        after[cell] = narrow(before[cell] | narrow(narrow(flags[cell] >> 2) & 1))
+
+
+@kernel
+def start_moving(flags: Plane, before: Plane, moving: Plane, width: int) -> None:
+    """Set MOVING where the pulse stands at a loaded shadow register (OS); the top edge never moves."""
+    narrow = before.dtype.type
+    for cell in range(width, before.size):
+        pulse = narrow(narrow(flags[cell] >> 3) & 1)
+        own = before[cell]
+        moving[cell] = narrow(own | narrow(narrow(own & pulse) << 1))
+
+
+@kernel
+def move_shadow_flags(flags: Plane, moving: Plane, after: Plane, width: int) -> int:
+    """Move shadow flags down, load finished psums; return how many words collided, a fault of the schedule."""
+    narrow = after.dtype.type
+    collisions = narrow(0)
+    for cell in range(width, after.size):
+        own = moving[cell]
+        comes = narrow(narrow(moving[cell - width] >> 1) & 1)
+        stays = narrow(narrow(own & 1) & narrow(1 - narrow(own >> 1)))
+        load = narrow(narrow(flags[cell] >> 2) & 1)
+        after[cell] = narrow(narrow(narrow(comes << 1) | comes) | narrow(stays | load))
+        collisions = narrow(collisions + narrow(narrow(narrow(comes + stays) + load) > narrow(1)))
+    return np.int64(collisions)
+
+
+@kernel
+def move_shadow(
+    flags: Plane, moving: Plane, finished: Plane, before: Plane, after: Plane, width: int
+) -> None:
+    """Move shadow words down, load finished psums (OS); `finished` is the accumulator of the next cycle."""
+    narrow = before.dtype.type
+    for cell in range(width, before.size):
+        above, own, sums = before[cell - width], before[cell], finished[cell]
+        kept = sums if narrow(flags[cell] & LAST) != 0 else own
+        after[cell] = above if narrow(moving[cell - width] & MOVING) != 0 else kept

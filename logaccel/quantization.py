@@ -1,0 +1,168 @@
+"""Which format each tensor of each layer has: calibrated on the recorded tensors, or given by the user."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from logaccel.arch import Architecture
+from logaccel.errors import ConfigError
+from logaccel.formats import Format, LinearFormat, LinearWord, LogWord
+from logaccel.formats.number import FSR_MAX, FSR_MIN
+from logaccel.trace import LayerTensors, Trace
+from logaccel.workload import Layer, Network
+
+TENSORS = ("ifmap", "filter", "ofmap")
+
+
+@dataclass(frozen=True)
+class LayerQuantization:
+    """The formats of one layer's tensors."""
+
+    ifmap: Format
+    filter: Format
+    ofmap: Format
+
+
+Given = Mapping[str, LayerQuantization | Mapping[str, int | Format]]
+
+
+def layer_architectures(arch: Architecture, layers: tuple[Layer, ...]) -> tuple[Architecture, ...]:
+    """Return the architecture as each layer sees it. Raises ConfigError for settings of layers that are not there."""
+    names = [layer.name for layer in layers]
+    faults = [
+        f"{arch.name}: layers.{key}: no layer of that name; there are {', '.join(names)}"
+        for key in arch.layers
+        if key not in (*names, "first", "last")
+    ]
+    faults += [
+        f"{arch.name}: layers.{key}.output: only the last layer has an output word; another layer's ofmap takes "
+        f"the activation word of the layer that follows"
+        for key, settings in arch.layers.items()
+        if settings.output is not None and key not in (names[-1], "last") and not (key == "first" and len(names) == 1)
+    ]
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return tuple(arch.for_layer(name, index, len(names)) for index, name in enumerate(names))
+
+
+def quantize_network(network: Network, archs: tuple[Architecture, ...]) -> tuple[LayerQuantization, ...]:
+    """Return formats for shapes without tensors: full scale 1, a signed ifmap first and after a layer without ReLU."""
+    layers = network.layers
+    signed = [index == 0 or not layers[index - 1].relu for index in range(len(layers))]
+    words = [arch.activation for arch in archs[1:]] + [archs[-1].output]
+    return tuple(
+        LayerQuantization(
+            ifmap=arch.activation.at(0, _signed(arch.activation, sign)),
+            filter=arch.weight.at(0, True),
+            ofmap=word.at(0, _signed(word, not layer.relu)),
+        )
+        for layer, arch, word, sign in zip(layers, archs, words, signed, strict=True)
+    )
+
+
+def quantize_trace(trace: Trace, archs: tuple[Architecture, ...], given: Given | None) -> tuple[LayerQuantization, ...]:
+    """Return formats calibrated on the tensors, except where they are given.
+
+    An ifmap is signed where it holds a negative, or is the ofmap of a layer without ReLU; filters always are.
+    The full-scale range is the one with the least squared error, the smaller on a tie. An ofmap that is the
+    next layer's ifmap has that layer's format; another gets the next layer's activation word (the last layer
+    of the trace: the output word) at its own range.
+    """
+    choices = _checked(given or {}, trace)
+    ifmaps = [
+        _format(arch.activation, tensors.ifmap, _has_sign(trace, index), choices[tensors.layer.name].get("ifmap"))
+        for index, (tensors, arch) in enumerate(zip(trace.layers, archs, strict=True))
+    ]
+    chosen = []
+    for index, (tensors, arch) in enumerate(zip(trace.layers, archs, strict=True)):
+        choice = choices[tensors.layer.name]
+        last = index == len(archs) - 1
+        if not last and tensors.layer.feeds(trace.layers[index + 1].layer):
+            ofmap = _agreed(ifmaps[index + 1], choice.get("ofmap"), tensors, trace.layers[index + 1])
+        else:
+            word = arch.output if last else archs[index + 1].activation
+            ofmap = _format(word, tensors.ofmap, not tensors.layer.relu, choice.get("ofmap"))
+        weights = _format(arch.weight, tensors.filter, True, choice.get("filter"))
+        chosen.append(LayerQuantization(ifmap=ifmaps[index], filter=weights, ofmap=ofmap))
+    return tuple(chosen)
+
+
+def _has_sign(trace: Trace, index: int) -> bool:
+    before = trace.layers[index - 1].layer if index else None
+    fed = before is not None and before.feeds(trace.layers[index].layer)
+    return (fed and before is not None and not before.relu) or bool(trace.layers[index].ifmap.min() < 0)
+
+
+def _signed(word: LinearWord | LogWord, wanted: bool) -> bool:
+    """A word of one bit has no room for a sign."""
+    return wanted and word.bits > 1
+
+
+def _format(word: LinearWord | LogWord, values: object, signed: bool, choice: int | Format | None) -> Format:
+    from logaccel.formats.calibrate import best_fsr
+
+    signed = _signed(word, signed)
+    if isinstance(choice, int):
+        return word.at(choice, signed)
+    if choice is not None:
+        return choice
+    return word.at(best_fsr(values, word, signed), signed)  # type: ignore[arg-type]
+
+
+def _agreed(ifmap: Format, choice: int | Format | None, layer: LayerTensors, following: LayerTensors) -> Format:
+    """An ofmap handed on has one format; a given one must be that of the following ifmap."""
+    if choice is not None and choice != (ifmap.fsr if isinstance(choice, int) else ifmap):
+        raise ConfigError(
+            f"quantization: {layer.layer.name}.ofmap: feeds {following.layer.name}, so it must equal "
+            f"{following.layer.name}.ifmap ({describe(ifmap)}), got "
+            f"{choice if isinstance(choice, int) else describe(choice)}"
+        )
+    return ifmap
+
+
+def _checked(given: Given, trace: Trace) -> dict[str, dict[str, int | Format]]:
+    """Return the given ranges and formats by layer and tensor; every problem is reported at once."""
+    names = [tensors.layer.name for tensors in trace.layers]
+    faults = [f"quantization: {key}: no layer of that name; there are {', '.join(names)}" for key in given if key not in names]
+    choices: dict[str, dict[str, int | Format]] = {name: {} for name in names}
+    for name in (key for key in given if key in names):
+        entry = given[name]
+        items = {key: getattr(entry, key) for key in TENSORS} if isinstance(entry, LayerQuantization) else entry
+        for key, value in items.items():
+            if key not in TENSORS:
+                faults.append(f"quantization: {name}.{key}: unknown key; must be one of {', '.join(TENSORS)}")
+            elif isinstance(value, bool) or not isinstance(value, int | LinearWord | LogWord):
+                faults.append(f"quantization: {name}.{key}: must be a full-scale range or a format, got {value!r}")
+            elif isinstance(value, int) and not FSR_MIN <= value <= FSR_MAX:
+                faults.append(f"quantization: {name}.{key}: fsr must be {FSR_MIN}…{FSR_MAX}, got {value}")
+            else:
+                choices[name][key] = value
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return choices
+
+
+def check_words(formats: tuple[LayerQuantization, ...], archs: tuple[Architecture, ...], layers: tuple[Layer, ...]) -> None:
+    """Refuse formats whose words the array does not have. Raises ConfigError, one line for every problem."""
+    faults = []
+    for index, (chosen, arch, layer) in enumerate(zip(formats, archs, layers, strict=True)):
+        output = archs[index + 1].activation if index + 1 < len(archs) else arch.output
+        for key, word in (("ifmap", arch.activation), ("filter", arch.weight), ("ofmap", output)):
+            own: Format = getattr(chosen, key)
+            if own.model_dump(exclude={"fsr", "signed"}) != word.model_dump():
+                faults.append(
+                    f"quantization: {layer.name}.{key}: {arch.name} has {word} words there, got {describe(own)}"
+                )
+        if not chosen.filter.signed:
+            faults.append(f"quantization: {layer.name}.filter: weights are signed, got {describe(chosen.filter)}")
+    if faults:
+        raise ConfigError("\n".join(faults))
+
+
+def describe(number_format: Format) -> str:
+    """Return a format in a few words: kind, bits, sign, full scale."""
+    word = LinearWord(bits=number_format.bits) if isinstance(number_format, LinearFormat) else LogWord(
+        bits=number_format.bits,
+        steps_per_octave=number_format.steps_per_octave,
+        rounding=number_format.rounding,
+    )
+    return f"{word} {'signed' if number_format.signed else 'unsigned'}, fsr {number_format.fsr}"

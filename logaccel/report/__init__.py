@@ -1,0 +1,1 @@
+"""Tables, text, HTML, CSV and figures of results. Only `plots` loads matplotlib."""

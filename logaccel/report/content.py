@@ -1,0 +1,294 @@
+"""What the reports say: tables and remarks as data, shared by text and HTML."""
+
+from logaccel.compare import Comparison
+from logaccel.cost import Provenance
+from logaccel.formats import Format
+from logaccel.quantization import describe
+from logaccel.report.table import Column, Grid, printable
+from logaccel.result import LayerResult, SimulationResult
+from logaccel.units import (
+    NOTHING,
+    area_scale,
+    bits_scale,
+    count_scale,
+    energy_scale,
+    format_area_um2,
+    format_cycles,
+    format_db,
+    format_energy_pj,
+    format_percent,
+    format_time_us,
+    time_scale,
+)
+
+MOST_SNR_COLUMNS = 8  # with more layers, the tables show the lowest and the last; CSV and JSON hold all
+SHORT_NAME = 20
+
+
+def summary_heading(result: SimulationResult) -> list[str]:
+    """Return the totals in words."""
+    lines = [
+        f"{printable(result.network)} on {printable(result.arch.name)}: batch {result.batch}, "
+        f"{result.arch.array.rows}×{result.arch.array.cols} PEs, dataflow {result.arch.dataflow}, "
+        f"{result.engine} engine" + (", chained" if result.chained else ""),
+        f"{format_cycles(result.total_cycles)} cycles = {format_time_us(result.time_us)} at "
+        f"{result.arch.clock_mhz:g} MHz, utilization {format_percent(result.utilization)} %",
+        f"energy {format_energy_pj(result.energy_alu_pj)} ALU only, {format_energy_pj(result.energy_array_pj)} array; "
+        f"area {format_area_um2(result.area.alu_um2)} ALU only, {format_area_um2(result.area_um2)} array",
+    ]
+    accuracy = result.accuracy
+    if accuracy is not None:
+        line = f"top-1 agreement with the float network {format_percent(accuracy.top1_agreement)} %"
+        if accuracy.top1_accuracy is not None:
+            line += (
+                f", accuracy {format_percent(accuracy.top1_accuracy)} % "
+                f"(float {format_percent(accuracy.float_top1_accuracy)} %)"
+            )
+        fed = "" if result.chained else "; each layer was fed its recorded ifmap"
+        lines.append(f"{line}, {accuracy.images} images{fed}")
+    return lines
+
+
+def layer_grid(result: SimulationResult) -> Grid:
+    """Return the main table of one result: a row a layer, then the total."""
+    layers = result.layers
+    energy = energy_scale([layer.energy.array_pj for layer in layers] + [result.energy_array_pj])
+    bits = bits_scale([sum(result.bits_moved.values()), *(sum(layer.bits_moved.values()) for layer in layers)])
+    macs = count_scale([result.macs, *(layer.macs for layer in layers)])
+    columns = [
+        Column(f"MACs\n{macs.unit}".rstrip(), (*(macs.text(x.macs) for x in layers), macs.text(result.macs)), "time"),
+        Column(
+            "cycles", (*(format_cycles(x.total_cycles) for x in layers), format_cycles(result.total_cycles)), "time"
+        ),
+        Column("folds", (*(f"{x.folds:,}" for x in layers), f"{sum(x.folds for x in layers):,}"), "time"),
+        Column("spatial\nutil. %", (*(format_percent(x.spatial_utilization) for x in layers), ""), "time"),
+        Column(
+            "util.\n%", (*(format_percent(x.utilization) for x in layers), format_percent(result.utilization)), "time"
+        ),
+        Column(
+            f"ALU\nenergy\n{energy.unit}",
+            (*(energy.text(x.energy.alu_pj) for x in layers), energy.text(result.energy_alu_pj)),
+            "energy",
+        ),
+        Column(
+            f"array\nenergy\n{energy.unit}",
+            (*(energy.text(x.energy.array_pj) for x in layers), energy.text(result.energy_array_pj)),
+            "energy",
+        ),
+        Column(
+            f"bits\nmoved\n{bits.unit}",
+            (*(bits.text(sum(x.bits_moved.values())) for x in layers), bits.text(sum(result.bits_moved.values()))),
+            "energy",
+        ),
+        Column("SNR\ndB", (*(format_db(x.snr_db) for x in layers), ""), "values"),
+        Column("clipped", (*(_count(x.clipped) for x in layers), _count(result.clipped)), "values"),
+        Column("acc.\nbits", (*(str(x.acc_bits) for x in layers), ""), "values"),
+        Column("exact\nneeds", (*(str(x.exact_acc_bits) for x in layers), ""), "values"),
+    ]
+    return Grid("Layers", _layer_key(layers, total=True), tuple(columns), has_total=True)
+
+
+def component_grid(result: SimulationResult) -> Grid:
+    """Return energy and area by component, with their totals."""
+    energy, area = result.energy_pj, result.area.um2
+    names = [*energy, *(name for name in area if name not in energy)]
+    in_pj, in_um2 = energy_scale([sum(energy.values())]), area_scale([sum(area.values())])
+
+    def cells(parts: dict[str, float], text: object, share: bool) -> tuple[str, ...]:
+        whole = sum(parts.values())
+        shown = [
+            NOTHING if name not in parts else format_percent(parts[name] / whole if whole else 0.0) if share
+            else text.text(parts[name])  # type: ignore[attr-defined]
+            for name in names
+        ]  # fmt: skip
+        return (*shown, "" if share else text.text(whole))  # type: ignore[attr-defined]
+
+    columns = (
+        Column(f"energy\n{in_pj.unit}", cells(energy, in_pj, False)),
+        Column("share\n%", cells(energy, in_pj, True)),
+        Column(f"area\n{in_um2.unit}", cells(area, in_um2, False)),
+        Column("share\n%", cells(area, in_um2, True)),
+    )
+    key = Column("component", (*(component_label(name) for name in names), "array"), left=True)
+    return Grid("Energy and area by component", key, columns, has_total=True)
+
+
+def format_grid(result: SimulationResult) -> Grid:
+    """Return the number formats of every layer and the bits of its operands."""
+    layers = result.layers
+    scale = bits_scale([bits for layer in layers for bits in layer.bits_moved.values()])
+    formats = [
+        Column(key, tuple(_short(getattr(layer.quantization, key)) for layer in layers), left=True)
+        for key in ("ifmap", "filter", "ofmap")
+    ]
+    bits = [
+        Column(f"{key}\n{scale.unit}", tuple(scale.text(layer.bits_moved[key]) for layer in layers), "bits")
+        for key in layers[0].bits_moved
+    ]
+    return Grid("Formats (±: signed) and bits moved by operand", _layer_key(layers), (*formats, *bits))
+
+
+def comparison_caption(comparison: Comparison) -> list[str]:
+    """Return what all rows share, and the float network's accuracy."""
+    first = comparison.rows[0]
+    lines = [f"{printable(first.network)}, batch {first.batch}, {count_scale([first.macs]).named(first.macs)} MACs, "
+             f"{len(first.layers)} layers, {first.engine} engine"]  # fmt: skip
+    accuracy = (comparison.chained_rows or comparison.rows)[0].accuracy
+    if accuracy is not None:
+        line = f"top-1 on {accuracy.images} images"
+        if accuracy.float_top1_accuracy is not None:
+            line += f"; float network {format_percent(accuracy.float_top1_accuracy)} %"
+        lines.append(line)
+    return lines
+
+
+def comparison_grid(comparison: Comparison) -> Grid:
+    """Return the one table: a row an architecture."""
+    rows = comparison.rows
+    time = time_scale(row.time_us for row in rows)
+    energy = energy_scale([value for row in rows for value in (row.energy_alu_pj, row.energy_array_pj)])
+    area = area_scale([value for row in rows for value in (row.area.alu_um2, row.area_um2)])
+    bits = bits_scale([sum(row.bits_moved.values()) for row in rows])
+    columns = [
+        Column("cycles", tuple(format_cycles(row.total_cycles) for row in rows), "time"),
+        Column(f"time\n{time.unit}", tuple(time.text(row.time_us) for row in rows), "time"),
+        Column("util.\n%", tuple(format_percent(row.utilization) for row in rows), "time"),
+        Column(f"ALU\nenergy\n{energy.unit}", tuple(energy.text(row.energy_alu_pj) for row in rows), "cost"),
+        Column(f"array\nenergy\n{energy.unit}", tuple(energy.text(row.energy_array_pj) for row in rows), "cost"),
+        Column(f"ALU\narea\n{area.unit}", tuple(area.text(row.area.alu_um2) for row in rows), "cost"),
+        Column(f"array\narea\n{area.unit}", tuple(area.text(row.area_um2) for row in rows), "cost"),
+        Column(f"bits\nmoved\n{bits.unit}", tuple(bits.text(sum(row.bits_moved.values())) for row in rows), "cost"),
+        *_accuracy_columns(comparison),
+        *_snr_columns(rows),
+        *(
+            Column(f"{key}\n{bits.unit}", tuple(bits.text(row.bits_moved[key]) for row in rows), "bits")
+            for key in rows[0].bits_moved
+        ),
+    ]
+    if rows[0].values_simulated:
+        columns.append(Column("clipped", tuple(_count(row.clipped) for row in rows), "bits"))
+    key = Column("architecture", tuple(printable(row.arch.name) for row in rows), left=True)
+    return Grid("Comparison", key, tuple(columns))
+
+
+def _accuracy_columns(comparison: Comparison) -> list[Column]:
+    """Logits and classes: chained where the layers form a chain."""
+    chained = comparison.chained_rows
+    rows, how = (chained, "chained\n") if chained is not None else (comparison.rows, "")
+    columns = []
+    if chained is not None:
+        columns.append(Column("chained\nlogits\nSNR dB", tuple(format_db(x.layers[-1].snr_db) for x in rows), "top1"))
+    known = [row.accuracy for row in rows]
+    if any(item is not None for item in known):
+        agreement = tuple(format_percent(item.top1_agreement if item else None) for item in known)
+        columns.append(Column(f"{how}agree\n%", agreement, "top1"))
+    if any(item is not None and item.top1_accuracy is not None for item in known):
+        accuracy = tuple(format_percent(item.top1_accuracy if item else None) for item in known)
+        columns.append(Column(f"{how}correct\n%", accuracy, "top1"))
+    return columns
+
+
+def _snr_columns(rows: tuple[SimulationResult, ...]) -> list[Column]:
+    """Every layer's output on recorded ifmaps; of a deep network the lowest and the last."""
+    if not rows[0].values_simulated:
+        return []
+    names = [layer.name for layer in rows[0].layers]
+    if len(names) <= MOST_SNR_COLUMNS:
+        return [
+            Column(f"SNR dB\n{printable(name, 12)}", tuple(format_db(row.layers[i].snr_db) for row in rows), "snr")
+            for i, name in enumerate(names)
+        ]
+    lowest = tuple(format_db(min(x.snr_db for x in row.layers if x.snr_db is not None)) for row in rows)
+    last = tuple(format_db(row.layers[-1].snr_db) for row in rows)
+    return [
+        Column("SNR dB\nlowest", lowest, "snr"),
+        Column(f"SNR dB\n{printable(names[-1], 12)}", last, "snr"),
+    ]
+
+
+def comparison_notes(comparison: Comparison) -> list[str]:
+    """Return the footnotes: how to read the columns, where the prices come from, what is left out."""
+    lines = [
+        "ALU: products and accumulations alone; array: all PEs with their registers, drain and post-processing",
+        "bits moved: every word of a tensor touched once at its true width; no re-reads",
+    ]
+    if comparison.rows[0].values_simulated:
+        lines.append(
+            "SNR of a layer's output, cycles, energy and clipped: each layer fed its recorded ifmap, quantised"
+        )
+        if comparison.chained_rows is not None:
+            lines.append("chained: each layer fed the codes that the layer before it produced on the machine")
+        lines.append("agree: same top-1 class as the float network; correct: same as the label")
+    return [*lines, *provenance_lines(comparison.rows), *notes_of(comparison.rows)]
+
+
+def summary_notes(result: SimulationResult) -> list[str]:
+    """Return the footnotes of one result."""
+    lines = [
+        "ALU: products and accumulations alone; array: all PEs with their registers, drain and post-processing",
+        "exact needs: accumulator bits that can never overflow; clipped: accumulations that saturated or wrapped",
+    ]
+    return [*lines, *provenance_lines((result,)), *notes_of((result,))]
+
+
+def provenance_lines(rows: tuple[SimulationResult, ...]) -> list[str]:
+    """Return one block a cost profile: technology, unverified and derived entries, what is not included."""
+    profiles: dict[str, list[Provenance]] = {}
+    for row in rows:
+        found = profiles.setdefault(row.area.provenance.profile, [])
+        found += [row.area.provenance, *(layer.energy.provenance for layer in row.layers)]
+    lines = []
+    for profile, sources in profiles.items():
+        first = sources[0]
+        voltage = "voltage not stated" if first.voltage_v is None else f"{first.voltage_v:g} V"
+        clock = "" if first.clock_mhz is None else f", {first.clock_mhz:g} MHz"
+        lines.append(f"cost profile {printable(profile)}: {first.node_nm:g} nm, {voltage}{clock}")
+        for what, entries in (
+            ("unverified (figures not checked against their source)", _union(x.unverified for x in sources)),
+            ("derived (no source gives them)", _union(x.derived for x in sources)),
+        ):
+            if entries:
+                lines.append(f"{what}: " + ", ".join(entry.partition(":")[0] for entry in entries))
+        excluded = _union(source.excluded for source in sources)
+        if excluded:
+            lines.append("not included: " + "; ".join(excluded))
+    return lines
+
+
+def has_unverified(rows: tuple[SimulationResult, ...]) -> bool:
+    """Return whether any price behind these results was never compared with its source."""
+    return any(
+        row.area.provenance.unverified or any(layer.energy.provenance.unverified for layer in row.layers)
+        for row in rows
+    )
+
+
+def notes_of(rows: tuple[SimulationResult, ...]) -> list[str]:
+    """Return the notes of all results, each once, and where energies rest on an assumed share of zeros."""
+    notes = _union(row.notes for row in rows)
+    assumed = {layer.energy.live_share for row in rows for layer in row.layers if layer.energy.live_share_assumed}
+    notes += [f"zero gating: {format_percent(share)} % of the products assumed live" for share in sorted(assumed)]
+    return [*notes, f"logaccel {rows[0].version}"]
+
+
+def component_label(name: str) -> str:
+    """Return a component as a reader calls it."""
+    return name.replace("_", " ")
+
+
+def _union(groups: object) -> list[str]:
+    return list(dict.fromkeys(item for group in groups for item in group))  # type: ignore[attr-defined]
+
+
+def _layer_key(layers: tuple[LayerResult, ...], total: bool = False) -> Column:
+    names = tuple(printable(layer.name, SHORT_NAME) for layer in layers)
+    return Column("layer", (*names, "total") if total else names, left=True)
+
+
+def _count(number: int | None) -> str:
+    return NOTHING if number is None else f"{number:,}"
+
+
+def _short(number_format: Format) -> str:
+    text = describe(number_format)
+    return text.replace(" signed", " ±").replace(" unsigned", "").replace("base ", "").replace(",", "")

@@ -1,0 +1,95 @@
+"""Results as CSV: full precision, units in the headers, every row names version, architecture and cost profile."""
+
+import csv
+from collections.abc import Iterable
+from io import StringIO
+from typing import Any
+
+from logaccel.compare import Comparison
+from logaccel.result import LayerResult, SimulationResult
+
+
+def layers_csv(result: SimulationResult) -> str:
+    """Return one row a layer."""
+    return _written(_origin(result) | _layer_row(layer) for layer in result.layers)
+
+
+def comparison_csv(comparison: Comparison) -> str:
+    """Return one row an architecture; `chained_` columns are empty where the layers form no chain."""
+    chained = comparison.chained_rows or (None,) * len(comparison.rows)
+    return _written(
+        _origin(row) | _total_row(row) | _accuracy_row("", row) | _accuracy_row("chained_", follower)
+        for row, follower in zip(comparison.rows, chained, strict=True)
+    )
+
+
+def _origin(result: SimulationResult) -> dict[str, Any]:
+    return {
+        "logaccel_version": result.version,
+        "architecture": result.arch.name,
+        "cost_profile": result.area.provenance.profile,
+        "network": result.network,
+        "batch": result.batch,
+        "engine": result.engine,
+        "chained": result.chained,
+    }
+
+
+def _layer_row(layer: LayerResult) -> dict[str, Any]:
+    return {
+        "layer": layer.name,
+        "macs": layer.macs,
+        "folds": layer.folds,
+        "compute_cycles": layer.compute_cycles,
+        "stall_cycles": layer.stall_cycles,
+        "total_cycles": layer.total_cycles,
+        "spatial_utilization": layer.spatial_utilization,
+        "utilization": layer.utilization,
+        "energy_alu_pj": layer.energy.alu_pj,
+        "energy_array_pj": layer.energy.array_pj,
+        **{f"energy_{key}_pj": value for key, value in layer.energy_pj.items()},
+        **{f"{key}_moved_bits": value for key, value in layer.bits_moved.items()},
+        "snr_db": layer.snr_db,
+        "clipped_accumulations": layer.clipped,
+        "acc_bits": layer.acc_bits,
+        "exact_acc_bits": layer.exact_acc_bits,
+    }
+
+
+def _total_row(result: SimulationResult) -> dict[str, Any]:
+    return {
+        "macs": result.macs,
+        "total_cycles": result.total_cycles,
+        "time_us": result.time_us,
+        "utilization": result.utilization,
+        "energy_alu_pj": result.energy_alu_pj,
+        "energy_array_pj": result.energy_array_pj,
+        **{f"energy_{key}_pj": value for key, value in result.energy_pj.items()},
+        "area_alu_um2": result.area.alu_um2,
+        "area_array_um2": result.area_um2,
+        **{f"area_{key}_um2": value for key, value in result.area.um2.items()},
+        "moved_bits": sum(result.bits_moved.values()),
+        **{f"{key}_moved_bits": value for key, value in result.bits_moved.items()},
+        "clipped_accumulations": result.clipped,
+    }
+
+
+def _accuracy_row(prefix: str, result: SimulationResult | None) -> dict[str, Any]:
+    if result is None:
+        return {}
+    accuracy = {} if result.accuracy is None else result.accuracy.to_dict()
+    return {
+        **{f"{prefix}{key}": value for key, value in accuracy.items()},
+        **{f"{prefix}snr_{layer.name}_db": layer.snr_db for layer in result.layers},
+    }
+
+
+def _written(rows: Iterable[dict[str, Any]]) -> str:
+    """Return rows under the union of their keys, in the order in which they first appear."""
+    found = list(rows)
+    keys = list(dict.fromkeys(key for row in found for key in row))
+    text = StringIO()
+    writer = csv.DictWriter(text, keys, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(found)
+    return text.getvalue()

@@ -1,0 +1,240 @@
+"""Figures of results: cycles, energy and area by component, utilization, errors. Needs no display."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from logaccel.compare import Comparison
+from logaccel.report.content import component_label
+from logaccel.report.figure import (
+    COMPONENT_COLOURS,
+    INK,
+    OTHER_COLOUR,
+    SERIES_COLOURS,
+    ReportFigure,
+    check_suffix,
+    dress,
+    name_ticks,
+    new_figure,
+    plain,
+    save_figure,
+)
+from logaccel.report.table import printable
+from logaccel.result import SimulationResult
+from logaccel.units import area_scale, count_scale, energy_scale, format_db, format_percent
+
+__all__ = ["ReportFigure", "check_suffix", "plot_comparison", "plot_result", "save_figure"]
+
+BAR = 0.72
+MOST_LABELLED_BARS = 12
+LABEL_SIZE = 7.5
+
+
+def plot_result(result: SimulationResult) -> ReportFigure:
+    """Draw cycles, energy by component and utilization of every layer."""
+    names = [printable(layer.name, 18) for layer in result.layers]
+    width = min(max(7.5, 2.5 + 0.42 * len(names)), 18.0)
+    title = f"{printable(result.network)} on {printable(result.arch.name)}"
+    figure = new_figure(width, 8.4, (result,), title)
+    figure.suptitle(title, fontsize=12, color=INK, x=0.01, ha="left").set_parse_math(False)
+    cycles, energy, use = figure.subplots(3, 1, sharex=True)
+
+    scale = count_scale(layer.total_cycles for layer in result.layers)
+    heights = [layer.total_cycles / scale.size for layer in result.layers]
+    drawn = cycles.bar(range(len(names)), heights, BAR, color=SERIES_COLOURS[0])
+    if len(names) <= MOST_LABELLED_BARS:
+        labels = [scale.text(layer.total_cycles) for layer in result.layers]
+        cycles.bar_label(drawn, labels, fontsize=LABEL_SIZE, padding=2, color=INK)
+        cycles.margins(y=0.14)
+    dress(cycles, "Cycles" + (f" ({scale.unit})" if scale.unit else ""), "y")
+
+    stacks = [layer.energy_pj for layer in result.layers]
+    in_pj = energy_scale(sum(stack.values()) for stack in stacks)
+    _stack(energy, stacks, in_pj.size, vertical=True)
+    if len(names) <= MOST_LABELLED_BARS:
+        for index, stack in enumerate(stacks):
+            total = sum(stack.values())
+            energy.annotate(
+                in_pj.text(total), (index, total / in_pj.size), (0, 2), textcoords="offset points",
+                ha="center", va="bottom", fontsize=LABEL_SIZE, color=INK,
+            )  # fmt: skip
+        energy.margins(y=0.14)
+    dress(energy, f"Array energy ({in_pj.unit})", "y")
+    _legend(energy)
+
+    _utilization(use, result)
+    name_ticks(use, "x", names, rotation=0 if len(names) <= 6 else 45)
+    return figure
+
+
+def plot_comparison(comparison: Comparison) -> ReportFigure:
+    """Draw energy and area by component, errors where values were simulated, and cycles of every layer."""
+    rows = comparison.rows
+    names = [printable(row.arch.name) for row in rows]
+    with_values = rows[0].values_simulated
+    bars = 1.1 + 0.3 * len(rows)
+    heights = [bars, *([bars] if with_values else []), 2.6]
+    figure = new_figure(max(11.0, min(18.0, 4 + 0.45 * len(rows[0].layers))), sum(heights) + 1.6, rows, "comparison")
+    figure.suptitle(
+        f"{printable(rows[0].network)} on {len(rows)} architecture{'s' if len(rows) > 1 else ''}",
+        fontsize=12, color=INK, x=0.01, ha="left",
+    ).set_parse_math(False)  # fmt: skip
+    grid = figure.add_gridspec(len(heights), 2, height_ratios=heights)
+
+    energy, area = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
+    in_pj = energy_scale(row.energy_array_pj for row in rows)
+    _rows_of_stacks(
+        energy, [row.energy_pj for row in rows], [in_pj.text(row.energy_array_pj) for row in rows], in_pj.size
+    )
+    dress(energy, f"Array energy ({in_pj.unit})", "x")
+    name_ticks(energy, "y", names)
+    in_um2 = area_scale(row.area_um2 for row in rows)
+    _rows_of_stacks(area, [row.area.um2 for row in rows], [in_um2.text(row.area_um2) for row in rows], in_um2.size)
+    dress(area, f"Array area ({in_um2.unit})", "x")
+    name_ticks(area, "y", [""] * len(names))
+    _shared_legend(figure, [energy, area])
+
+    if with_values:
+        noise, correct = figure.add_subplot(grid[1, 0]), figure.add_subplot(grid[1, 1])
+        _noise(noise, comparison)
+        name_ticks(noise, "y", names)
+        _top1(correct, comparison)
+        name_ticks(correct, "y", [""] * len(names))
+    _cycles_of_layers(figure.add_subplot(grid[-1, :]), rows)
+    return figure
+
+
+def _stack(axes: Axes, stacks: Sequence[dict[str, float]], size: float, vertical: bool) -> None:
+    """Draw one bar a stack, the components in their own order and always in their own colour."""
+    base = np.zeros(len(stacks))
+    positions = np.arange(len(stacks))
+    for component in dict.fromkeys(key for stack in stacks for key in stack):
+        values = np.array([stack.get(component, 0.0) / size for stack in stacks])
+        if not values.any():
+            continue
+        style = {
+            "color": COMPONENT_COLOURS.get(component, OTHER_COLOUR),
+            "label": component_label(component),
+            "edgecolor": "white",
+            "linewidth": 0.4,
+        }
+        if vertical:
+            axes.bar(positions, values, BAR, bottom=base, **style)  # type: ignore[arg-type]
+        else:
+            axes.barh(positions, values, BAR, left=base, **style)  # type: ignore[arg-type]
+        base += values
+
+
+def _rows_of_stacks(axes: Axes, stacks: list[dict[str, float]], labels: list[str], size: float) -> None:
+    _stack(axes, stacks, size, vertical=False)
+    for index, (stack, label) in enumerate(zip(stacks, labels, strict=True)):
+        _label_right(axes, sum(stack.values()) / size, index, label)
+    axes.margins(x=0.14)
+
+
+def _label_right(axes: Axes, x: float, y: float, label: str) -> None:
+    axes.annotate(
+        label, (x, y), (4, 0), textcoords="offset points", va="center", ha="left", fontsize=LABEL_SIZE, color=INK
+    )
+
+
+def _legend(axes: Axes) -> None:
+    axes.legend(fontsize=7.5, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
+
+
+def _shared_legend(figure: ReportFigure, panels: list[Axes]) -> None:
+    """Name every component once, above all panels."""
+    found = {}
+    for panel in panels:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    figure.legend(list(found.values()), list(found), loc="outside upper right", ncols=4, fontsize=8, frameon=False)
+
+
+def _utilization(axes: Axes, result: SimulationResult) -> None:
+    places = np.arange(len(result.layers))
+    half = BAR / 2
+    for shift, key, label, colour in (
+        (-half / 2, "spatial_utilization", "spatial (PEs in use)", "#56B4E9"),
+        (half / 2, "utilization", "total (MACs / PEs · cycles)", "#0072B2"),
+    ):
+        values = [100 * getattr(layer, key) for layer in result.layers]
+        drawn = axes.bar(places + shift, values, half, color=colour, label=label)
+        if len(places) <= MOST_LABELLED_BARS // 2:
+            axes.bar_label(drawn, [format_percent(v / 100) for v in values], fontsize=LABEL_SIZE, padding=2, color=INK)
+    dress(axes, "Utilization (%)", "y")
+    axes.set_ylim(0, 109)
+    axes.set_yticks([0, 25, 50, 75, 100])
+    _legend(axes)
+
+
+def _noise(axes: Axes, comparison: Comparison) -> None:
+    """Draw the last layer's SNR as a bar; chained where there is a chain."""
+    rows = comparison.chained_rows or comparison.rows
+    found = [row.layers[-1].snr_db for row in rows]
+    finite = [value if value is not None and np.isfinite(value) else 0.0 for value in found]
+    axes.barh(range(len(rows)), finite, BAR, color="#8C8C8C")
+    for index, (value, shown) in enumerate(zip(finite, found, strict=True)):
+        _label_right(axes, max(value, 0.0), index, format_db(shown))
+    how = "chained" if comparison.chained_rows else "recorded ifmaps"
+    dress(axes, f"Last layer's signal-to-noise ratio ({how}, dB)", "x")
+    axes.margins(x=0.14)
+
+
+def _top1(axes: Axes, comparison: Comparison) -> None:
+    """Draw agreement with the float network and accuracy as dots, from just below the lowest up to 100 %."""
+    rows = comparison.chained_rows or comparison.rows
+    known = [(index, row.accuracy) for index, row in enumerate(rows) if row.accuracy is not None]
+    how = "chained" if comparison.chained_rows else "recorded ifmaps"
+    dress(axes, f"Top-1 ({how}, %)", "x")
+    if not known:
+        axes.text(0.5, 0.5, "no logits: the last ofmap is a map", transform=axes.transAxes, ha="center", fontsize=8)
+        axes.set_xticks([])
+        return
+    shown: list[float] = []
+    agreement = [(100 * item.top1_agreement, index) for index, item in known]
+    correct = [(100 * item.top1_accuracy, index) for index, item in known if item.top1_accuracy is not None]
+    for points, marker, colour, label in (
+        (agreement, "D", "#0072B2", "agrees with the float network"),
+        (correct, "o", "#D55E00", "equals the label"),
+    ):
+        if points:
+            axes.plot(
+                [x for x, _ in points], [y for _, y in points], marker, color=colour, markersize=6, label=label,
+                linestyle="none",
+            )  # fmt: skip
+            shown += [x for x, _ in points]
+    reference = known[0][1].float_top1_accuracy
+    if reference is not None:
+        axes.axvline(
+            100 * reference, color=INK, linewidth=1, linestyle="--",
+            label=f"float network, label ({format_percent(reference)})",
+        )  # fmt: skip
+        shown.append(100 * reference)
+    low = max(0.0, np.floor(min(shown) - 0.06 * (100 - min(shown)) - 0.5))
+    axes.set_xlim(low, 100 + 0.03 * (100 - low))
+    axes.legend(fontsize=7.5, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3)
+
+
+def _cycles_of_layers(axes: Axes, rows: tuple[SimulationResult, ...]) -> None:
+    """Draw grouped bars; architectures with the same cycles in every layer share one bar."""
+    alike: dict[tuple[int, ...], list[str]] = {}
+    for row in rows:
+        alike.setdefault(tuple(layer.total_cycles for layer in row.layers), []).append(printable(row.arch.name))
+    scale = count_scale(value for cycles in alike for value in cycles)
+    layers = [printable(layer.name, 18) for layer in rows[0].layers]
+    width = 0.82 / len(alike)
+    for number, (cycles, names) in enumerate(alike.items()):
+        places = np.arange(len(layers)) + (number - (len(alike) - 1) / 2) * width
+        label = "\n".join(names)
+        drawn = axes.bar(
+            places, [value / scale.size for value in cycles], width, color=SERIES_COLOURS[number % 10], label=label
+        )
+        if len(layers) * len(alike) <= MOST_LABELLED_BARS:
+            axes.bar_label(drawn, [scale.text(v) for v in cycles], fontsize=LABEL_SIZE, padding=2, color=INK)
+    axes.margins(y=0.14)
+    dress(axes, "Cycles per layer" + (f" ({scale.unit})" if scale.unit else ""), "y")
+    name_ticks(axes, "x", layers, rotation=0 if len(layers) <= 8 else 45)
+    legend = axes.legend(fontsize=7.5, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    plain(legend.get_texts())

@@ -1,0 +1,246 @@
+"""The pipeline: quantize → run → post-process → price → result, layer by layer. Readable in a minute."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from logaccel import __version__
+from logaccel.arch import Architecture
+from logaccel.cost import CostProfile, array_area, bits_moved, layer_energy, load_profile
+from logaccel.engine import fold_level, register_level
+from logaccel.engine.job import LayerJob, LayerRun
+from logaccel.engine.post import post_process
+from logaccel.errors import ConfigError
+from logaccel.formats.encode import Codes, decode, encode
+from logaccel.metrics import signal_to_noise_db, top1
+from logaccel.pe import Datapath
+from logaccel.quantization import (
+    Given,
+    LayerQuantization,
+    check_words,
+    layer_architectures,
+    quantize_network,
+    quantize_trace,
+)
+from logaccel.result import Accuracy, LayerResult, SimulationResult
+from logaccel.schedule.activity import Activity, count_activity
+from logaccel.schedule.folds import FoldPlan, plan_folds
+from logaccel.trace import LayerTensors, Trace
+from logaccel.workload import Layer, Network
+
+Engine = Literal["fold", "register"]
+Backend = Literal["kernel", "blas"]
+Progress = Callable[[int, int, str], None]  # MACs done, MACs in all, layer about to run
+
+READY_NOTE = "operands are always ready: scratchpads and DRAM are not modelled, stall_cycles is 0"
+TIMING_NOTE = "values were not simulated: no tensors; energy is a mean value over assumed operands"
+
+
+def simulate(
+    trace_or_network: Trace | Network,
+    arch: Architecture,
+    *,
+    engine: Engine = "fold",
+    chained: bool = False,
+    quantization: Given | None = None,
+    backend: Backend = "kernel",
+    progress: Progress | None = None,
+) -> SimulationResult:
+    """Run a trace (values, cycles, energy) or a network without tensors (cycles, mean energy) on an array.
+
+    engine: `fold` computes fold by fold, `register` steps every register in every cycle; they agree in
+    every field. backend (fold only): `kernel` shifts and adds, `blas` uses floating-point matrix products
+    wherever a bound proves them exact. chained: each layer takes the codes that the layer before it
+    produced on the machine, instead of the recorded ifmap. quantization: full-scale ranges or formats by
+    layer and tensor (`{"conv1": {"ifmap": 1}}`, or another result's `.quantization`); what is not given is
+    calibrated by least squared error.
+
+    Raises ConfigError, WorkloadError or TraceError for whatever is wrong in the input.
+    """
+    trace = trace_or_network if isinstance(trace_or_network, Trace) else None
+    network = trace.network if trace is not None else trace_or_network
+    assert isinstance(network, Network)
+    archs = layer_architectures(arch, network.layers)
+    formats = _formats(trace, network, archs, chained, quantization)
+    profile = load_profile(arch.cost_profile)
+    run_on_array = _engine(engine, backend)
+    results: list[LayerResult] = []
+    done = 0
+    for index, (layer, layer_arch, chosen) in enumerate(zip(network.layers, archs, formats, strict=True)):
+        if progress is not None:
+            progress(done, network.macs, layer.name)
+        plan = plan_folds(layer.matrix(network.batch), layer_arch.array, layer_arch.dataflow)
+        datapath = layer_arch.pe.datapath(chosen.ifmap, chosen.filter)
+        if trace is None:
+            outcome = _time_layer(plan)
+        else:
+            fed = results[-1].ofmap_codes if chained and results else None
+            outcome = _run_layer(trace.layers[index], layer_arch, datapath, chosen, run_on_array, fed)
+        results.append(_layer_result(layer, network.batch, layer_arch, datapath, chosen, plan, outcome, profile))
+        done += results[-1].macs
+    if progress is not None:
+        progress(done, network.macs, "")
+    return SimulationResult(
+        arch=arch,
+        network=network.name,
+        batch=network.batch,
+        engine=engine,
+        chained=chained,
+        layers=tuple(results),
+        area=array_area(profile, arch, archs),
+        accuracy=_accuracy(trace, results[-1]) if trace is not None else None,
+        version=__version__,
+        notes=(READY_NOTE,) if trace is not None else (READY_NOTE, TIMING_NOTE),
+    )
+
+
+def _formats(
+    trace: Trace | None,
+    network: Network,
+    archs: tuple[Architecture, ...],
+    chained: bool,
+    given: Given | None,
+) -> tuple[LayerQuantization, ...]:
+    if trace is None:
+        if given or chained:
+            what = "quantization" if given else "chained"
+            raise ConfigError(f"{what}: needs a trace; {network.name} has shapes only")
+        formats = quantize_network(network, archs)
+    else:
+        if chained:
+            _check_chain(network)
+        formats = quantize_trace(trace, archs, given)
+    check_words(formats, archs, network.layers)
+    return formats
+
+
+def _check_chain(network: Network) -> None:
+    broken = [
+        f"{network.name}: {layer.name} does not feed {following.name} directly "
+        f"({'×'.join(map(str, layer.ofmap_shape(1)[1:]))} → {'×'.join(map(str, following.ifmap_shape(1)[1:]))}): "
+        "chained needs each ofmap to be the next ifmap"
+        for layer, following in zip(network.layers, network.layers[1:], strict=False)
+        if not layer.feeds(following)
+    ]
+    if broken:
+        raise ConfigError("\n".join(broken))
+
+
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    """What one layer did: counts always, tensors where there were any."""
+
+    array_cycles: int
+    activity: Activity
+    backend: str
+    clipped: int | None = None
+    snr_db: float | None = None
+    psum: NDArray[np.int64] | None = None
+    ofmap_codes: Codes | None = None
+
+
+def _time_layer(plan: FoldPlan) -> _Outcome:
+    """Take cycles and counts from closed forms alone."""
+    return _Outcome(plan.compute_cycles, count_activity(plan, live_products=None), "closed form")
+
+
+def _run_layer(
+    tensors: LayerTensors,
+    arch: Architecture,
+    datapath: Datapath,
+    formats: LayerQuantization,
+    run_on_array: Callable[[LayerJob], LayerRun],
+    fed: Codes | None,
+) -> _Outcome:
+    """Encode (or take the codes fed on), run on the array, post-process, compare with the float reference."""
+    layer = tensors.layer
+    batch = len(tensors.ifmap)
+    ifmap = encode(tensors.ifmap, formats.ifmap) if fed is None else fed.reshape(layer.ifmap_shape(batch))
+    job = LayerJob(layer, datapath, arch.array, arch.dataflow, ifmap, encode(tensors.filter, formats.filter))
+    run = run_on_array(job)
+    words = post_process(
+        run.psum, datapath.lsb_exponent, tensors.bias, layer.relu, formats.ofmap, arch.post.round_bits
+    )
+    codes = np.ascontiguousarray(_as_ofmap(words, layer, batch))
+    return _Outcome(
+        array_cycles=run.array_cycles,
+        activity=run.activity,
+        backend=run.backend,
+        clipped=run.clipped,
+        snr_db=signal_to_noise_db(codes, formats.ofmap, tensors.ofmap),
+        psum=_as_ofmap(run.psum, layer, batch),
+        ofmap_codes=codes,
+    )
+
+
+def _as_ofmap(words: NDArray[Any], layer: Layer, batch: int) -> NDArray[Any]:
+    """Return words[pixel, m] with the axes of the ofmap: [N, M, P, Q], or [N, M]."""
+    if layer.kind == "fc":
+        return words
+    p, q = layer.out_size
+    return words.reshape(batch, p, q, layer.out_channels).transpose(0, 3, 1, 2)
+
+
+def _engine(engine: Engine, backend: Backend) -> Callable[[LayerJob], LayerRun]:
+    if engine == "fold" and backend in ("kernel", "blas"):
+        return partial(fold_level.run_layer, backend=backend)
+    if engine == "register" and backend == "kernel":
+        return register_level.run_layer
+    if engine not in ("fold", "register"):
+        raise ConfigError(f"engine: must be fold or register, got {engine!r}")
+    raise ConfigError(f"backend: must be kernel or (fold engine only) blas, got {backend!r} for engine {engine}")
+
+
+def _layer_result(
+    layer: Layer,
+    batch: int,
+    arch: Architecture,
+    datapath: Datapath,
+    formats: LayerQuantization,
+    plan: FoldPlan,
+    outcome: _Outcome,
+    profile: CostProfile,
+) -> LayerResult:
+    matrix = layer.matrix(batch)
+    pes = arch.array.rows * arch.array.cols
+    cycles = outcome.array_cycles + arch.post.stages
+    return LayerResult(
+        name=layer.name,
+        macs=matrix.macs,
+        folds=plan.count,
+        compute_cycles=cycles,
+        stall_cycles=0,
+        spatial_utilization=float((plan.rows * plan.cols).sum()) / (plan.count * pes),
+        utilization=matrix.macs / (pes * cycles),
+        activity=outcome.activity,
+        energy=layer_energy(profile, datapath, arch, outcome.activity, formats.ofmap, matrix),
+        bits_moved=bits_moved(layer, batch, datapath, formats.ofmap),
+        quantization=formats,
+        acc_bits=datapath.acc_bits,
+        exact_acc_bits=datapath.exact_acc_bits(matrix.reduction),
+        backend=outcome.backend,
+        psum_lsb_exponent=datapath.lsb_exponent,
+        clipped=outcome.clipped,
+        snr_db=outcome.snr_db,
+        psum=outcome.psum,
+        ofmap_codes=outcome.ofmap_codes,
+    )
+
+
+def _accuracy(trace: Trace, last: LayerResult) -> Accuracy | None:
+    """Compare classes, where the last ofmap looks like logits: [N, classes], more than one class."""
+    reference = trace.layers[-1].ofmap
+    if reference.ndim != 2 or reference.shape[1] < 2 or last.ofmap_codes is None:
+        return None
+    machine, model = top1(decode(last.ofmap_codes, last.quantization.ofmap)), top1(reference)
+    labels = trace.labels
+    return Accuracy(
+        images=trace.batch,
+        top1_agreement=float((machine == model).mean()),
+        top1_accuracy=None if labels is None else float((machine == labels).mean()),
+        float_top1_accuracy=None if labels is None else float((model == labels).mean()),
+    )

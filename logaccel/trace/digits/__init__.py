@@ -1,0 +1,1 @@
+"""The bundled trace: a small CNN on real test images of handwritten digits."""
