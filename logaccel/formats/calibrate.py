@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logaccel.errors import TraceError
-from logaccel.formats.encode import MANTISSA_BITS, Values, powers_of_root
-from logaccel.formats.number import FSR_MAX, FSR_MIN, LinearFormat, LinearWord, LogWord
-from logaccel.formats.thresholds import fraction_thresholds
+from logaccel.formats.encode import MANTISSA_BITS, Values, padded_thresholds, powers_of_root
+from logaccel.formats.number import FSR_MAX, FSR_MIN, LinearFormat, LinearWord, LogWord, Rounding
 from logaccel.jit import kernel, parallel_kernel, parallel_range
 
 Floats = NDArray[np.float64]
@@ -68,8 +67,8 @@ def _moments_of(
     flat: Values, word: LinearWord | LogWord, steps: int, first: int, last: int
 ) -> tuple[Floats, Floats]:
     """Return moments[sign, exponent − first, column] and peaks[sign], the largest magnitudes."""
-    rounding = word.rounding if isinstance(word, LogWord) else "floor"
-    thresholds = fraction_thresholds(steps, rounding, MANTISSA_BITS)
+    rounding: Rounding = word.rounding if isinstance(word, LogWord) else "floor"
+    thresholds = padded_thresholds(steps, rounding)
     grid = powers_of_root(np.arange(first, last + 1), steps)
     size = _chunk_size(flat.size)
     chunks = max(1, -(-flat.size // size))
@@ -157,7 +156,7 @@ def _linear_errors(flat: Values, formats: list[LinearFormat]) -> Floats:
 def _sum_moments(
     values: Values,
     chunk: int,
-    thresholds: NDArray[np.int64],
+    thresholds: tuple[int, ...],
     steps: int,
     first: int,
     grid: Floats,
@@ -178,8 +177,8 @@ def _sum_moments(
             octave = (bits >> MANTISSA_BITS) - _EXPONENT_BIAS  # of a subnormal: below every range
             fraction = bits - ((bits >> MANTISSA_BITS) << MANTISSA_BITS)
             k = octave * steps - first
-            for j in range(thresholds.size):
-                k += np.int64(fraction >= thresholds[j])
+            for threshold in thresholds:
+                k += np.int64(fraction >= threshold)
             k = min(max(k, np.int64(0)), np.int64(grid.size - 1))
             bad[c] += np.int64(octave > _EXPONENT_BIAS)
             magnitude = min(abs(value), _HUGE)

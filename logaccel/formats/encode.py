@@ -1,20 +1,21 @@
 """Values to codes and back, in software: every rounding decision is exact, one ulp beside a threshold too."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from logaccel.errors import TraceError
-from logaccel.formats.number import Format, LinearFormat, LogFormat
+from logaccel.formats.number import Format, LinearFormat, LogFormat, Rounding
 from logaccel.formats.thresholds import fraction_thresholds
 from logaccel.jit import kernel, parallel_kernel, parallel_range
 
 Values = NDArray[np.floating[Any]]
 Codes = NDArray[np.signedinteger[Any]]
 
+MOST_STEPS = 8  # per octave
 MANTISSA_BITS = 52  # stored fraction bits of a float64; a float32 converts exactly
-_MANTISSA_MASK = 2**MANTISSA_BITS - 1
 _SIGNLESS = 2**63 - 1
 _EXPONENT_BIAS = 1023
 _BLOCK = 16384  # elements a thread takes at a time: stays in its first-level cache
@@ -35,11 +36,10 @@ def encode(values: Values, number_format: Format) -> Codes:
         low, high = float(number_format.min_code), float(number_format.max_code)
         bad = _encode_linear(flat, 2.0**-number_format.lsb_exponent, low, high, codes)
     else:
-        thresholds = fraction_thresholds(number_format.steps_per_octave, number_format.rounding, MANTISSA_BITS)
-        offset = -number_format.exponent_steps(0)
-        bad = _encode_log(
-            flat, thresholds, number_format.steps_per_octave, offset, number_format.max_code, number_format.signed, codes
-        )
+        steps = number_format.steps_per_octave
+        offset = -number_format.exponent_steps(0) - steps * _EXPONENT_BIAS
+        thresholds = padded_thresholds(steps, number_format.rounding)
+        bad = _encode_log(flat, thresholds, steps, offset, number_format.min_code, number_format.max_code, codes)
     if bad:
         raise TraceError(f"values must be finite, got {bad} NaN or infinite of {flat.size}")
     return codes.reshape(values.shape)
@@ -60,6 +60,16 @@ def log_values(number_format: LogFormat) -> NDArray[np.float64]:
     values = powers_of_root(exponents, number_format.steps_per_octave)
     values[0] = 0.0
     return values
+
+
+@cache
+def padded_thresholds(steps_per_octave: int, rounding: Rounding) -> tuple[int, ...]:
+    """Return the thresholds of a float64's fraction, always eight: the kernels unroll and vectorise over them.
+
+    The ones added are out of reach.
+    """
+    thresholds = fraction_thresholds(steps_per_octave, rounding, MANTISSA_BITS).tolist()
+    return tuple(thresholds + [2**MANTISSA_BITS] * (MOST_STEPS - len(thresholds)))
 
 
 def powers_of_root(exponents: int | NDArray[np.int64], steps_per_octave: int) -> NDArray[np.float64]:
@@ -92,27 +102,20 @@ def _encode_linear(values: Values, per_lsb: float, low: float, high: float, code
 
 @parallel_kernel
 def _encode_log(
-    values: Values,
-    thresholds: NDArray[np.int64],
-    steps: int,
-    offset: int,
-    max_code: int,
-    signed: bool,
-    codes: Codes,
+    values: Values, thresholds: tuple[int, ...], steps: int, offset: int, low: int, high: int, codes: Codes
 ) -> int:
     """Encode values[i] into codes[i]; return how many values are not finite."""
     bad = 0
     for block in parallel_range((values.size + _BLOCK - 1) // _BLOCK):
         for i in range(block * _BLOCK, min((block + 1) * _BLOCK, values.size)):
-            value = np.float64(values[i])
-            bits = value.view(np.int64) & _SIGNLESS
-            octave = (bits >> MANTISSA_BITS) - _EXPONENT_BIAS  # a subnormal is below every format: zero
-            fraction = bits & _MANTISSA_MASK
+            raw = np.float64(values[i]).view(np.int64)
+            bits = raw & _SIGNLESS
+            octave = bits >> MANTISSA_BITS  # biased; a subnormal is below every format: zero
+            fraction = bits - (octave << MANTISSA_BITS)
             code = octave * steps + offset
-            for k in range(thresholds.size):
-                code += np.int64(fraction >= thresholds[k])
-            bad += np.int64(octave > _EXPONENT_BIAS)
-            code = min(code, max_code)
-            code = np.int64(0) if code < 1 or (value < 0.0 and not signed) else code
-            codes[i] = codes.dtype.type(-code if value < 0.0 else code)
+            for threshold in thresholds:
+                code += np.int64(fraction >= threshold)
+            bad += np.int64(octave > 2 * _EXPONENT_BIAS)
+            code = max(min(code, high), np.int64(0))
+            codes[i] = codes.dtype.type(max(-code if raw < 0 else code, low))
     return bad

@@ -1,6 +1,7 @@
 """What the reports say: tables and remarks as data, shared by text and HTML."""
 
-from logaccel.compare import Comparison
+from typing import TYPE_CHECKING
+
 from logaccel.cost import Provenance
 from logaccel.formats import Format
 from logaccel.quantization import describe
@@ -20,6 +21,9 @@ from logaccel.units import (
     format_time_us,
     time_scale,
 )
+
+if TYPE_CHECKING:  # reports read results; they need no engine
+    from logaccel.compare import Comparison
 
 MOST_SNR_COLUMNS = 8  # with more layers, the tables show the lowest and the last; CSV and JSON hold all
 SHORT_NAME = 20
@@ -128,7 +132,7 @@ def format_grid(result: SimulationResult) -> Grid:
     return Grid("Formats (±: signed) and bits moved by operand", _layer_key(layers), (*formats, *bits))
 
 
-def comparison_caption(comparison: Comparison) -> list[str]:
+def comparison_caption(comparison: "Comparison") -> list[str]:
     """Return what all rows share, and the float network's accuracy."""
     first = comparison.rows[0]
     lines = [f"{printable(first.network)}, batch {first.batch}, {count_scale([first.macs]).named(first.macs)} MACs, "
@@ -142,7 +146,7 @@ def comparison_caption(comparison: Comparison) -> list[str]:
     return lines
 
 
-def comparison_grid(comparison: Comparison) -> Grid:
+def comparison_grid(comparison: "Comparison") -> Grid:
     """Return the one table: a row an architecture."""
     rows = comparison.rows
     time = time_scale(row.time_us for row in rows)
@@ -171,7 +175,7 @@ def comparison_grid(comparison: Comparison) -> Grid:
     return Grid("Comparison", key, tuple(columns))
 
 
-def _accuracy_columns(comparison: Comparison) -> list[Column]:
+def _accuracy_columns(comparison: "Comparison") -> list[Column]:
     """Logits and classes: chained where the layers form a chain."""
     chained = comparison.chained_rows
     rows, how = (chained, "chained\n") if chained is not None else (comparison.rows, "")
@@ -206,7 +210,7 @@ def _snr_columns(rows: tuple[SimulationResult, ...]) -> list[Column]:
     ]
 
 
-def comparison_notes(comparison: Comparison) -> list[str]:
+def comparison_notes(comparison: "Comparison") -> list[str]:
     """Return the footnotes: how to read the columns, where the prices come from, what is left out."""
     lines = [
         "ALU: products and accumulations alone; array: all PEs with their registers, drain and post-processing",

@@ -3,10 +3,12 @@
 import csv
 from collections.abc import Iterable
 from io import StringIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from logaccel.compare import Comparison
 from logaccel.result import LayerResult, SimulationResult
+
+if TYPE_CHECKING:  # reports read results; they need no engine
+    from logaccel.compare import Comparison
 
 
 def layers_csv(result: SimulationResult) -> str:
@@ -14,7 +16,7 @@ def layers_csv(result: SimulationResult) -> str:
     return _written(_origin(result) | _layer_row(layer) for layer in result.layers)
 
 
-def comparison_csv(comparison: Comparison) -> str:
+def comparison_csv(comparison: "Comparison") -> str:
     """Return one row an architecture; `chained_` columns are empty where the layers form no chain."""
     chained = comparison.chained_rows or (None,) * len(comparison.rows)
     return _written(

@@ -1,11 +1,14 @@
 """Results for notebooks: plain HTML tables, everything escaped, no scripts, nothing loaded from elsewhere."""
 
 from html import escape
+from typing import TYPE_CHECKING
 
-from logaccel.compare import Comparison
 from logaccel.report import content
 from logaccel.report.table import Grid
 from logaccel.result import SimulationResult
+
+if TYPE_CHECKING:  # reports read results; they need no engine
+    from logaccel.compare import Comparison
 
 _TABLE = "border-collapse:collapse;margin:0.4em 0"
 _CELL = "padding:0.15em 0.6em;white-space:nowrap;text-align:"
@@ -19,7 +22,7 @@ def summary_html(result: SimulationResult) -> str:
     return _page(content.summary_heading(result), grids, content.summary_notes(result))
 
 
-def comparison_html(comparison: Comparison) -> str:
+def comparison_html(comparison: "Comparison") -> str:
     """Return a comparison as HTML: one table, a row an architecture."""
     grids = (content.comparison_grid(comparison),)
     return _page(content.comparison_caption(comparison), grids, content.comparison_notes(comparison))

@@ -1,11 +1,11 @@
 """Figures of results: cycles, energy and area by component, utilization, errors. Needs no display."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from logaccel.compare import Comparison
 from logaccel.report.content import component_label
 from logaccel.report.figure import (
     COMPONENT_COLOURS,
@@ -23,6 +23,9 @@ from logaccel.report.figure import (
 from logaccel.report.table import printable
 from logaccel.result import SimulationResult
 from logaccel.units import area_scale, count_scale, energy_scale, format_db, format_percent
+
+if TYPE_CHECKING:  # reports read results; they need no engine
+    from logaccel.compare import Comparison
 
 __all__ = ["ReportFigure", "check_suffix", "plot_comparison", "plot_result", "save_figure"]
 
@@ -68,7 +71,7 @@ def plot_result(result: SimulationResult) -> ReportFigure:
     return figure
 
 
-def plot_comparison(comparison: Comparison) -> ReportFigure:
+def plot_comparison(comparison: "Comparison") -> ReportFigure:
     """Draw energy and area by component, errors where values were simulated, and cycles of every layer."""
     rows = comparison.rows
     names = [printable(row.arch.name) for row in rows]
@@ -169,7 +172,7 @@ def _utilization(axes: Axes, result: SimulationResult) -> None:
     _legend(axes)
 
 
-def _noise(axes: Axes, comparison: Comparison) -> None:
+def _noise(axes: Axes, comparison: "Comparison") -> None:
     """Draw the last layer's SNR as a bar; chained where there is a chain."""
     rows = comparison.chained_rows or comparison.rows
     found = [row.layers[-1].snr_db for row in rows]
@@ -182,7 +185,7 @@ def _noise(axes: Axes, comparison: Comparison) -> None:
     axes.margins(x=0.14)
 
 
-def _top1(axes: Axes, comparison: Comparison) -> None:
+def _top1(axes: Axes, comparison: "Comparison") -> None:
     """Draw agreement with the float network and accuracy as dots, from just below the lowest up to 100 %."""
     rows = comparison.chained_rows or comparison.rows
     known = [(index, row.accuracy) for index, row in enumerate(rows) if row.accuracy is not None]

@@ -1,18 +1,20 @@
 """Results as text: the same renderables go to a terminal in colour and into plain strings."""
 
 from io import StringIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from logaccel.compare import Comparison
 from logaccel.report import content
 from logaccel.report.table import Column, Grid, printable
 from logaccel.result import SimulationResult
 from logaccel.trace import LayerTensors, Trace
 from logaccel.units import count_scale, format_percent
+
+if TYPE_CHECKING:  # reports read results; they need no engine
+    from logaccel.compare import Comparison
 
 WIDTH = 120
 
@@ -22,7 +24,7 @@ def summary_text(result: SimulationResult, width: int = WIDTH) -> str:
     return _plain(summary_renderables(result), width)
 
 
-def comparison_text(comparison: Comparison, width: int = WIDTH) -> str:
+def comparison_text(comparison: "Comparison", width: int = WIDTH) -> str:
     """Return a comparison as plain text: one table, a row an architecture, in parts where it is too wide."""
     return _plain(comparison_renderables(comparison), width)
 
@@ -44,7 +46,7 @@ def summary_renderables(result: SimulationResult) -> list[RenderableType]:
     ]
 
 
-def comparison_renderables(comparison: Comparison) -> list[RenderableType]:
+def comparison_renderables(comparison: "Comparison") -> list[RenderableType]:
     """Return what rich prints for a comparison."""
     return [
         *_lines(content.comparison_caption(comparison)),

@@ -1,0 +1,1 @@
+"""What the array does: fold-level and register-level engines, post-processing."""
