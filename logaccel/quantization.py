@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from logaccel.arch import Architecture
 from logaccel.errors import ConfigError
-from logaccel.formats import Format, LinearFormat, LinearWord, LogWord
+from logaccel.formats import Format, LinearFormat, LinearWord, LogFormat, LogWord
 from logaccel.formats.number import FSR_MAX, FSR_MIN
 from logaccel.trace import LayerTensors, Trace
 from logaccel.workload import Layer, Network
@@ -130,7 +130,7 @@ def _checked(given: Given, trace: Trace) -> dict[str, dict[str, int | Format]]:
         for key, value in items.items():
             if key not in TENSORS:
                 faults.append(f"quantization: {name}.{key}: unknown key; must be one of {', '.join(TENSORS)}")
-            elif isinstance(value, bool) or not isinstance(value, int | LinearWord | LogWord):
+            elif isinstance(value, bool) or not isinstance(value, int | LinearFormat | LogFormat):
                 faults.append(f"quantization: {name}.{key}: must be a full-scale range or a format, got {value!r}")
             elif isinstance(value, int) and not FSR_MIN <= value <= FSR_MAX:
                 faults.append(f"quantization: {name}.{key}: fsr must be {FSR_MIN}…{FSR_MAX}, got {value}")

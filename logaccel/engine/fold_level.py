@@ -16,7 +16,7 @@ from logaccel.engine.combine import combine_bins, combine_rails
 from logaccel.engine.job import LayerJob, LayerRun
 from logaccel.engine.kernels_exact import sum_products
 from logaccel.engine.kernels_ordered import accumulate_logs, accumulate_products
-from logaccel.engine.kernels_terms import Terms, terms_of
+from logaccel.engine.kernels_terms import Terms, Work, terms_of
 from logaccel.engine.lowering import Operands, count_live_products, lower_filter, lower_ifmap, pixel_chunks
 from logaccel.formats.encode import Codes
 from logaccel.pe import Datapath, Product
@@ -86,7 +86,7 @@ class _ExactSums(_Sums):
         # Wrapped 32-bit sums of in-range totals are right, but a single product must be representable, too.
         low, high = datapath.product_range
         narrow = bound.combined < 2**31 and max(-low, high) * max(datapath.constants) < 2**31
-        self.unit = np.empty(0, np.int32 if narrow else np.int64)
+        self.unit = _working_type(narrow)
 
     def add(self, operands: Operands) -> tuple[Psum, int]:
         psum = np.empty((operands.shape[0], self.weights.shape[1]), np.int64)
@@ -113,7 +113,7 @@ class _OrderedSums(_Sums):
         self.datapath = datapath
         self.terms = terms_of(datapath, combined=False)
         narrow = max(datapath.acc_bits, datapath.product_bits) <= 30  # their sum stays below 2^31
-        self.unit = np.empty(0, np.int32 if narrow else np.int64)
+        self.unit = _working_type(narrow)
 
     def add(self, operands: Operands) -> tuple[Psum, int]:
         lanes = np.empty((self.terms.lanes, operands.shape[0], self.weights.shape[1]), np.int64)
@@ -130,12 +130,17 @@ class _LogSums(_Sums):
         self.fraction_bits = datapath.fraction_bits
         self.terms: Terms = terms_of(datapath, combined=False)
         narrow = max(datapath.acc_bits, datapath.product_bits, datapath.fraction_bits + 7) <= 30
-        self.unit = np.empty(0, np.int32 if narrow else np.int64)
+        self.unit = _working_type(narrow)
 
     def add(self, operands: Operands) -> tuple[Psum, int]:
         rails = np.empty((2, operands.shape[0], self.weights.shape[1]), np.int64)
         clipped = accumulate_logs(operands, self.weights, self.terms, self.unit, *self.tile(operands.shape[0]), rails)
         return combine_rails(rails, self.fraction_bits), int(clipped)
+
+
+def _working_type(narrow: bool) -> Work:
+    """Return an empty array that lends the kernels its dtype."""
+    return np.empty(0, np.int32) if narrow else np.empty(0, np.int64)
 
 
 def _adder(job: LayerJob, weights: Codes, reduction: int, pixels: int, backend: Backend) -> _Sums:

@@ -35,7 +35,8 @@ def sum_products(
     across = (channels + tile_channels - 1) // tile_channels
     down = (pixels + tile_pixels - 1) // tile_pixels
     for task in parallel_range(across * down):
-        p0, m0 = task // across * tile_pixels, task % across * tile_channels
+        row, column = divmod(np.int64(task), across)
+        p0, m0 = row * tile_pixels, column * tile_channels
         p1, m1 = min(p0 + tile_pixels, pixels), min(m0 + tile_channels, channels)
         sums = np.zeros((p1 - p0, m1 - m0), unit.dtype)
         words, steps = np.zeros(m1 - m0, unit.dtype), np.zeros(m1 - m0, unit.dtype)

@@ -20,11 +20,12 @@ def accumulate_products(
     down = (pixels + tile_pixels - 1) // tile_pixels
     clipped = 0
     for task in parallel_range(across * down):
-        p0, m0 = task // across * tile_pixels, task % across * tile_channels
+        row, column = divmod(np.int64(task), across)
+        p0, m0 = row * tile_pixels, column * tile_channels
         p1, m1 = min(p0 + tile_pixels, pixels), min(m0 + tile_channels, channels)
         sums = np.zeros((p1 - p0, terms.lanes, m1 - m0), unit.dtype)
-        row = np.zeros((4, m1 - m0), unit.dtype)
-        words, steps, products, bins = row[0], row[1], row[2], row[3]
+        rows = np.zeros((4, m1 - m0), unit.dtype)
+        words, steps, products, bins = rows[0], rows[1], rows[2], rows[3]
         for k in range(operands.shape[1]):
             read_weights(weights[k, m0:m1], terms, words, steps)
             for p in range(p0, p1):
@@ -59,7 +60,7 @@ def _accumulate(products: Work, terms: Terms, sums: Work) -> int:
             exact = unit(sums[m] + products[m])
             sums[m] = unit(unit(unit(exact - low) & mask) + low)
             clipped = unit(clipped + unit(sums[m] != exact))
-    return np.int64(clipped)
+    return int(clipped)
 
 
 @kernel
@@ -87,15 +88,16 @@ def accumulate_logs(
     empty = -(np.int64(64) << terms.fraction_bits)  # so far below that every correction vanishes
     clipped = 0
     for task in parallel_range(across * down):
-        p0, m0 = task // across * tile_pixels, task % across * tile_channels
+        row, column = divmod(np.int64(task), across)
+        p0, m0 = row * tile_pixels, column * tile_channels
         p1, m1 = min(p0 + tile_pixels, pixels), min(m0 + tile_channels, channels)
         sums = np.full((p1 - p0, 2, m1 - m0), empty, np.int64).astype(unit.dtype)
-        row = np.zeros((2, m1 - m0), unit.dtype)
+        rows = np.zeros((2, m1 - m0), unit.dtype)
         for k in range(operands.shape[1]):
-            read_weights(weights[k, m0:m1], terms, row[0], row[1])
+            read_weights(weights[k, m0:m1], terms, rows[0], rows[1])
             for p in range(p0, p1):
                 if operands[p, k] != 0:
-                    clipped += _accumulate_log(operands[p, k], terms, row[0], row[1], sums[p - p0])
+                    clipped += _accumulate_log(operands[p, k], terms, rows[0], rows[1], sums[p - p0])
         for p in range(p0, p1):
             for m in range(m0, m1):
                 rails[0, p, m] = max(np.int64(-1), np.int64(sums[p - p0, 0, m - m0]))
@@ -126,4 +128,4 @@ def _accumulate_log(code: int, terms: Terms, signs: Work, steps: Work, sums: Wor
         clipped = unit(clipped + unit(live and kept != new))
         sums[0, m] = kept if live and not negative else sums[0, m]
         sums[1, m] = kept if live and negative else sums[1, m]
-    return np.int64(clipped)
+    return int(clipped)

@@ -48,7 +48,7 @@ def _lower(
     """Fill lowered[pixel, k] from maps[n, c, h, w], pixel = (n·P + p)·Q + q counted from `first`."""
     high, wide = maps.shape[2], maps.shape[3]
     for row in parallel_range(lowered.shape[0]):
-        image, place = divmod(first + row, out_size[0] * out_size[1])
+        image, place = divmod(np.int64(first) + np.int64(row), out_size[0] * out_size[1])
         p, q = divmod(place, out_size[1])
         k = 0
         for c in range(maps.shape[1]):
@@ -76,7 +76,7 @@ def _transpose(rows: Codes, turned: Codes) -> None:
     """Turn rows[g, m, k] into turned[g, k, m], a cache line's square at a time."""
     blocks = (rows.shape[1] + _BLOCK - 1) // _BLOCK
     for task in parallel_range(rows.shape[0] * blocks):
-        group, block = divmod(task, blocks)
+        group, block = divmod(np.int64(task), blocks)  # the loop's index is unsigned: a mix would be a float
         m0, m1 = block * _BLOCK, min((block + 1) * _BLOCK, rows.shape[1])
         for k0 in range(0, rows.shape[2], _BLOCK):
             for k in range(k0, min(k0 + _BLOCK, rows.shape[2])):
@@ -91,8 +91,8 @@ def count_live_products(operands: Operands, weights: Codes) -> int:
     for k in parallel_range(operands.shape[1]):
         active, kept = 0, 0
         for pixel in range(operands.shape[0]):
-            active += np.int64(operands[pixel, k] != 0)
+            active += int(operands[pixel, k] != 0)
         for m in range(weights.shape[1]):
-            kept += np.int64(weights[k, m] != 0)
+            kept += int(weights[k, m] != 0)
         live += active * kept
     return live

@@ -14,14 +14,15 @@ from logaccel.jit import kernel
 
 Plane = NDArray[np.signedinteger]
 
-# Flags that travel with operands and products.
+# Flags that travel with operands; the first three travel on with the product.
 VALID = 1
 FIRST = 2  # OS: first operand of a psum
 LAST = 4  # OS: last operand of a psum
-SWAP = 2  # WS, IS: first operand of a stream, the stationary word changes with it
-LOAD = 4  # WS, IS: the column's chain of stationary words moves
-PULSE = 8  # OS: the column's shadow registers start to drain
-RESTART = 8  # WS, IS: first cycle of a load
+SWAP = 8  # WS, IS: first operand of a stream, the stationary word changes with it
+LOAD = 16  # WS, IS: the column's chain of stationary words moves
+RESTART = 32  # WS, IS: first cycle of a load
+PULSE = 64  # OS: the column's shadow registers start to drain
+WITH_PRODUCT = VALID | FIRST | LAST
 LIVE = 8  # in a pipeline stage: both operands were non-zero
 LANE_SHIFT = 4  # in a pipeline stage: which accumulator takes the product
 LANES_MASK = 7
@@ -90,9 +91,9 @@ def take_status(arriving: Plane, before: Plane, after: Plane, overlap: bool, wid
     forget = narrow(0 if overlap else 1)
     for cell in range(width, before.size):
         flags, own, above = arriving[cell], before[cell], before[cell - width]
-        load = narrow(narrow(flags >> 2) & 1)
-        restart = narrow(narrow(flags >> 3) & 1)
-        swap = narrow(narrow(flags >> 1) & 1)
+        load = narrow(narrow(flags >> 4) & 1)
+        restart = narrow(narrow(flags >> 5) & 1)
+        swap = narrow(narrow(flags >> 3) & 1)
         took_above = narrow(narrow(narrow(above >> 1) & narrow(1 - restart)) | narrow(above >> 3))
         take = narrow(load & took_above)
         stays = narrow(1 - narrow(swap | narrow(restart & forget)))
@@ -222,7 +223,7 @@ def start_moving(flags: Plane, before: Plane, moving: Plane, width: int) -> None
     """Set MOVING where the pulse stands at a loaded shadow register (OS); the top edge never moves."""
     narrow = before.dtype.type
     for cell in range(width, before.size):
-        pulse = narrow(narrow(flags[cell] >> 3) & 1)
+        pulse = narrow(narrow(flags[cell] >> 6) & 1)
         own = before[cell]
         moving[cell] = narrow(own | narrow(narrow(own & pulse) << 1))
 

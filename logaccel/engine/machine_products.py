@@ -8,7 +8,7 @@ u mod steps. Cells without a valid operand get a meaningless product and no flag
 import numpy as np
 from numpy.typing import NDArray
 
-from logaccel.engine.machine_passes import LANE_SHIFT, LIVE, Plane
+from logaccel.engine.machine_passes import LANE_SHIFT, LIVE, WITH_PRODUCT, Plane
 from logaccel.jit import kernel
 
 
@@ -20,7 +20,7 @@ def multiply(x: Plane, y: Plane, flags: Plane, product: Plane, out: Plane, width
         a, b, flag = x[cell], y[cell], flags[cell]
         live = narrow(narrow(a != 0) & narrow(b != 0))
         product[cell] = narrow(a * b)
-        out[cell] = narrow(narrow(flag | narrow(live * narrow(LIVE))) * narrow(flag & 1))
+        out[cell] = narrow(narrow(narrow(flag & WITH_PRODUCT) | narrow(live * narrow(LIVE))) * narrow(flag & 1))
 
 
 @kernel
@@ -38,7 +38,7 @@ def shift(
         word = narrow(narrow(-b) if a < 0 else b)
         product[cell] = narrow(narrow(word * some) << narrow(steps >> places))
         marks = narrow(narrow(live * narrow(LIVE)) | narrow(narrow(steps & mask) << LANE_SHIFT))
-        out[cell] = narrow(narrow(flag | marks) * narrow(flag & 1))
+        out[cell] = narrow(narrow(narrow(flag & WITH_PRODUCT) | marks) * narrow(flag & 1))
 
 
 @kernel
@@ -57,7 +57,7 @@ def decode(
         word = narrow(live << narrow(steps >> places))
         product[cell] = narrow(-word) if narrow(a ^ b) < 0 else word
         marks = narrow(narrow(live * narrow(LIVE)) | narrow(narrow(steps & mask) << LANE_SHIFT))
-        out[cell] = narrow(narrow(flag | marks) * narrow(flag & 1))
+        out[cell] = narrow(narrow(narrow(flag & WITH_PRODUCT) | marks) * narrow(flag & 1))
 
 
 @kernel
@@ -76,7 +76,7 @@ def add_exponents(
         product[cell] = narrow(steps << places)
         negative = narrow(narrow(a ^ b) < 0)
         marks = narrow(narrow(live * narrow(LIVE)) | narrow(negative << LANE_SHIFT))
-        out[cell] = narrow(narrow(flag | marks) * narrow(flag & 1))
+        out[cell] = narrow(narrow(narrow(flag & WITH_PRODUCT) | marks) * narrow(flag & 1))
 
 
 @kernel

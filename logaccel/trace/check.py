@@ -1,6 +1,7 @@
 """The rules that the tensors of a trace keep, and how a breach is worded."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -106,7 +107,7 @@ def checked_feeding(layers: Sequence[Layer], subject: str) -> None:
     faults = [
         f"{subject}: layer {after.name}: its ifmap {list(after.ifmap_shape(1)[1:])} is not the ofmap "
         f"{list(before.ofmap_shape(1)[1:])} of layer {before.name}"
-        for before, after in zip(layers, layers[1:], strict=False)
+        for before, after in pairwise(layers)
         if not before.feeds(after)
     ]
     if faults:

@@ -42,7 +42,9 @@ def save_trace(trace: Trace, path: str | Path, compact: bool = False) -> None:
     that is bit for bit the ofmap before it; load_trace computes them again. Raises TraceError.
     """
     trace = checked_trace(trace.name, trace.layers, trace.labels, trace.source, trace.licence)
-    kept = [tuple(name for name in TENSORS if not (compact and _follows(trace, i, name))) for i in range(len(trace.layers))]
+    kept = [
+        tuple(name for name in TENSORS if not (compact and _follows(trace, i, name))) for i in range(len(trace.layers))
+    ]
     manifest = {
         "format": FORMAT,
         "version": VERSION,

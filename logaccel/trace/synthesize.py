@@ -13,9 +13,7 @@ from logaccel.workload import Layer, Network, load_network
 _BIAS_DEVIATION = 0.05  # small beside sums of unit order
 
 
-def synthesize_trace(
-    network: Network | str, seed: int = 0, batch: int | None = None, zero_share: float = 0.5
-) -> Trace:
+def synthesize_trace(network: Network | str, seed: int = 0, batch: int | None = None, zero_share: float = 0.5) -> Trace:
     """Draw tensors of realistic statistics for every layer of a network (or of the shipped network of that name).
 
     Filters are normal with variance 2/K (He), biases normal with deviation 0.05. The first ifmap is signed,

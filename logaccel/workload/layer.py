@@ -17,6 +17,16 @@ Margins = tuple[
 ]
 
 
+def _numbers(value: Any, lengths: tuple[int, ...], least: int, rule: str) -> tuple[int, ...]:
+    """Return whole numbers in a range, as many as the user gave or, for a single one, the fewest allowed."""
+    parts = tuple(value) if isinstance(value, list | tuple) else (value,) * lengths[0]
+    if len(parts) not in lengths or any(type(part) is not int for part in parts):
+        raise ValueError(f"{rule}, got {value!r}")
+    if min(parts) < least or max(parts) > 2**16:
+        raise ValueError(f"must be {least} … {2**16}, got {value!r}")
+    return parts
+
+
 @dataclass(frozen=True)
 class MatrixShape:
     """A layer as `groups` products psum[pixel, channel] = Σ_k A[pixel, k] · W[k, channel]."""
@@ -53,16 +63,15 @@ class Layer(Section):
     @field_validator("in_size", "kernel", "stride", "dilation", mode="before")
     @classmethod
     def _pair(cls, value: Any) -> Any:
-        return (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, list) else value
+        return _numbers(value, (2,), least=1, rule="must be a whole number or a pair of them")
 
     @field_validator("padding", mode="before")
     @classmethod
     def _margins(cls, value: Any) -> Any:
-        if isinstance(value, int):
-            return (value,) * 4
-        if isinstance(value, list | tuple) and len(value) == 2:
-            return (value[0], value[1], value[0], value[1])
-        return tuple(value) if isinstance(value, list) else value
+        margins = _numbers(
+            value, (2, 4), least=0, rule="must be a whole number, a pair (rows, columns) or four (all sides)"
+        )
+        return margins * 2 if len(margins) == 2 else margins
 
     @model_validator(mode="after")
     def _is_a_layer(self) -> "Layer":

@@ -1,5 +1,6 @@
 """Networks: named chains of layers, read from shape files or SCALE-Sim topologies."""
 
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Self
@@ -55,13 +56,46 @@ def load_network(name_or_path: str | Path, batch: int | None = None) -> Network:
 
 
 def network_of(tree: object, subject: str) -> Network:
-    """Validate a tree of plain values as a network."""
-    if isinstance(tree, dict) and isinstance(tree.get("layers"), list):
-        tree = tree | {"layers": tuple(tree["layers"])}
+    """Validate a tree of plain values as a network.
+
+    Raises WorkloadError, one line for every problem: `subject: key: …` and `subject: layer NAME: key: …`.
+    """
+    if not isinstance(tree, dict):
+        raise WorkloadError(f"{subject}: must be a mapping of keys, got {tree!r}")
+    faults: list[str] = []
+    layers: list[Layer] = []
+    trees = tree.get("layers", ())
+    if "layers" in tree and not isinstance(trees, list | tuple):
+        faults.append(f"{subject}: layers: must be a list of layers, got {trees!r}")
+    elif "layers" in tree and not trees:
+        faults.append(f"{subject}: layers: must hold at least one layer")
+    else:
+        layers = _valid_layers(trees, subject, faults)
+    header = tree | {"layers": tuple(layers) or (_SOME_LAYER,)} if faults else tree | {"layers": tuple(layers)}
+    if "layers" not in tree:
+        del header["layers"]
     try:
-        return Network.model_validate(tree)
+        network = Network.model_validate(header)
     except ValidationError as error:
-        raise WorkloadError(problems(error, subject)) from None
+        faults.insert(0, problems(error, subject))
+    if faults:
+        raise WorkloadError("\n".join(faults))
+    return network
+
+
+_SOME_LAYER = Layer(name="stands in for faulty ones", in_channels=1, out_channels=1)
+
+
+def _valid_layers(trees: Sequence[object], subject: str, faults: list[str]) -> list[Layer]:
+    """Return the layers that are valid; add a line for every problem of the others, called by name or number."""
+    layers = []
+    for number, tree in enumerate(trees, start=1):
+        name = tree.get("name") if isinstance(tree, dict) else None
+        try:
+            layers.append(Layer.model_validate(tree))
+        except ValidationError as error:
+            faults.append(problems(error, f"{subject}: layer {name if isinstance(name, str) and name else number}"))
+    return layers
 
 
 def _read_yaml(path: Path, name: str) -> Network:

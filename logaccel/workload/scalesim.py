@@ -39,7 +39,7 @@ def read_topology(path: Path) -> list[dict[str, Any]]:
 def _layer_of(cells: list[str], place: str, faults: list[str]) -> dict[str, Any]:
     name, numbers = cells[0], cells[1:9]
     if len(numbers) < len(_FIELDS):
-        faults.append(f"{place} ({name}): {', '.join(_FIELDS[len(numbers):])} missing")
+        faults.append(f"{place} ({name}): {', '.join(_FIELDS[len(numbers) :])} missing")
         return {}
     values = []
     for field, text in zip((*_FIELDS, "second stride"), numbers, strict=False):
@@ -51,7 +51,9 @@ def _layer_of(cells: list[str], place: str, faults: list[str]) -> dict[str, Any]
         return {}
     height, width, taps_high, taps_wide, channels, filters, stride, *more = values
     strides = (stride, more[0] if more else stride)
-    short = [-(size - taps) % step for size, taps, step in zip((height, width), (taps_high, taps_wide), strides)]
+    short = [
+        -(size - taps) % step for size, taps, step in zip((height, width), (taps_high, taps_wide), strides, strict=True)
+    ]
     return {
         "name": name,
         "in_channels": channels,

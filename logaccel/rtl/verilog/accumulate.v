@@ -9,7 +9,9 @@ module accumulate #(
     `include "logaccel_parameters.vh"
 ) (
     input                   live,
-    input  [ LANE_BITS-1:0] lane,
+    /* verilator lint_off UNUSED */
+    input  [ LANE_BITS-1:0] lane,  // bins only
+    /* verilator lint_on UNUSED */
     input  [ TERM_BITS-1:0] term,
     input  [ PSUM_BITS-1:0] psum,
     output [ PSUM_BITS-1:0] next,

@@ -24,9 +24,11 @@ module array_os #(
     output     [      ROWS*COLS-1:0] clipped
 );
     // What leaves PE(i, j): operands with their flags to the right and down, psums down.
-    wire [ROWS*COLS-1:0] valid, first, last, below_valid;
+    /* verilator lint_off UNUSED */  // nobody reads what leaves the last row and column
     wire [ROWS*COLS*LEFT_BITS-1:0] activation;
     wire [ROWS*COLS*TOP_BITS-1:0] weight;
+    wire [ROWS*COLS-1:0] valid, first, last, below_valid;
+    /* verilator lint_on UNUSED */
     wire [ROWS*COLS*PSUM_BITS-1:0] below_psum;
 
     wire [COLS-1:0] column_drain;

@@ -25,9 +25,11 @@ module array_stationary #(
     output [COLS*PSUM_BITS-1:0] edge_psum,
     output [     ROWS*COLS-1:0] clipped
 );
+    /* verilator lint_off UNUSED */  // nobody reads what leaves the last row and column
     wire [ROWS*COLS-1:0] valid, swap, took, loaded, psum_valid;
     wire [ROWS*COLS*LEFT_BITS-1:0] moving;
     wire [ROWS*COLS*TOP_BITS-1:0] word;
+    /* verilator lint_on UNUSED */
     wire [ROWS*COLS*PSUM_BITS-1:0] psum;
 
     genvar i, j;

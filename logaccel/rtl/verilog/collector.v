@@ -40,7 +40,9 @@ module collector #(
         else if (edge_valid) position <= position + 1;
     end
 
+    /* verilator lint_off UNUSED */
     wire [31:0] offset = (DATAFLOW == 0) ? rows - 1 - position : position;
+    /* verilator lint_on UNUSED */
     assign psum_address = position[PSUM_ADDRESS_BITS-1:0];
     assign ofmap_address = ofmap + offset[OFMAP_ADDRESS_BITS-1:0];
     assign bias_address = bias + ((DATAFLOW == 2) ? position[BIAS_ADDRESS_BITS-1:0] : {BIAS_ADDRESS_BITS{1'b0}});

@@ -4,9 +4,10 @@
 //                                   trigger ── load: load_command … r cycles ──→ top feed (WS, IS)
 //                                   drain (OS),  psum_command (WS, IS, later K slices)
 //
-// A stream's command runs two cycles before its operand stands in PE(0, 0) (command, memory, operand
-// register), a load's command one cycle before its `load`. `age` counts cycles since the current fold's
-// first stream command, `elapsed` those since the load of the next fold was triggered.
+// A command runs two cycles before its word stands in PE(0, 0): memory, then the PE's register. WS and IS
+// decide on a stream one cycle earlier still, so that its load, triggered by it, can begin in the same cycle.
+// `age` counts cycles since the decision on the current fold's stream took effect, `elapsed` those since the
+// load of the next fold was triggered.
 // rows, cols, addresses: of the fold; a fold word is {bias, ofmap, top, left address, final, continues, cols, rows}.
 module fold_controller #(
     `include "logaccel_parameters.vh"
@@ -20,19 +21,19 @@ module fold_controller #(
     /* verilator lint_off UNUSED */
     input      [         FOLD_BITS-1:0] fold_word,  // post-processing addresses are the collector's
     /* verilator lint_on UNUSED */
-    output reg                          left_command,
-    output reg                          first,
-    output reg                          last,
-    output reg [ LEFT_ADDRESS_BITS-1:0] left_address,
-    output reg [         ROW_BITS-1:0] rows,
+    output                              left_command,
+    output                              first,
+    output                              last,
+    output     [ LEFT_ADDRESS_BITS-1:0] left_address,
+    output     [          ROW_BITS-1:0] rows,
     output reg                          load_command,
     output reg                          load_first,
     output reg [  TOP_ADDRESS_BITS-1:0] top_address,
-    output reg [         COL_BITS-1:0] top_cols,
+    output reg [          COL_BITS-1:0] top_cols,
     output                              drain,
     output                              psum_command,
     output     [ PSUM_ADDRESS_BITS-1:0] psum_address,
-    output     [         COL_BITS-1:0] psum_cols,
+    output     [          COL_BITS-1:0] psum_cols,
     output                              cycle_zero  // the next cycle is cycle 0 of the layer
 );
     wire [ROW_BITS-1:0] next_rows = fold_word[0+:ROW_BITS];
@@ -49,11 +50,16 @@ module fold_controller #(
     wire have_next = running & (index < fold_count);
     wire [31:0] after = age + 1;
 
+    reg streaming, stream_first, stream_last;
+    reg [LEFT_ADDRESS_BITS-1:0] stream_address;
+    reg [ROW_BITS-1:0] stream_rows;
     reg [COL_BITS-1:0] cols;
     reg [31:0] t;
-    wire [31:0] wide_rows = {{(32 - ROW_BITS) {1'b0}}, rows};
+    /* verilator lint_off UNUSED */  // which of them count depends on DATAFLOW and OVERLAP
+    wire [31:0] wide_rows = {{(32 - ROW_BITS) {1'b0}}, stream_rows};
     wire [31:0] wide_cols = {{(32 - COL_BITS) {1'b0}}, cols};
     wire [31:0] wide_next_rows = {{(32 - ROW_BITS) {1'b0}}, next_rows};
+    /* verilator lint_on UNUSED */
 
     always @(posedge clock) begin
         if (reset) begin
@@ -61,39 +67,41 @@ module fold_controller #(
             fresh <= 1'b1;
             index <= 32'd0;
             age <= 32'd0;
-            left_command <= 1'b0;
+            streaming <= 1'b0;
         end else begin
             if (start) running <= 1'b1;
             index <= upcoming;
             age <= launch ? 32'd0 : after;
             if (launch) begin
                 fresh <= 1'b0;
-                left_command <= 1'b1;
-                first <= 1'b1;
-                last <= (stream_length == 1);
+                streaming <= 1'b1;
+                stream_first <= 1'b1;
+                stream_last <= (stream_length == 1);
                 t <= 32'd0;
-                rows <= next_rows;
+                stream_rows <= next_rows;
                 cols <= next_cols;
-                left_address <= next_left;
-            end else if (left_command) begin
-                left_command <= ~last;
-                first <= 1'b0;
-                last <= (t + 2 == stream_length);
+                stream_address <= next_left;
+            end else if (streaming) begin
+                streaming <= ~stream_last;
+                stream_first <= 1'b0;
+                stream_last <= (t + 2 == stream_length);
                 t <= t + 1;
-                left_address <= left_address + 1'b1;
+                stream_address <= stream_address + 1'b1;
             end
         end
     end
 
     generate
         if (DATAFLOW == 0) begin : output_stationary
+            assign {left_command, first, last} = {streaming, stream_first, stream_last};
+            assign {left_address, rows} = {stream_address, stream_rows};
             always @(posedge clock) begin
                 load_command <= 1'b0;
                 load_first <= 1'b0;
                 if (launch) begin
                     top_address <= next_top;
                     top_cols <= next_cols;
-                end else if (left_command) top_address <= top_address + 1'b1;
+                end else if (streaming) top_address <= top_address + 1'b1;
             end
             wire unused = &{1'b0, next_continues, fresh};
             assign psum_command = 1'b0;
@@ -113,7 +121,7 @@ module fold_controller #(
                     for (n = 0; n < ROWS + PIPELINE_STAGES + 2; n = n + 1)
                         pulse[n] <= ~reset & (((n < ROWS + PIPELINE_STAGES + 1)
                                                ? pulse[(n < ROWS + PIPELINE_STAGES + 1) ? n + 1 : n] : 1'b0)
-                                 | (left_command & last & (wide_rows + PIPELINE_STAGES + 1 == n)));
+                                 | (streaming & stream_last & (wide_rows + PIPELINE_STAGES + 1 == n)));
                 end
                 assign drain = pulse[0];
             end else begin : serial
@@ -143,18 +151,18 @@ module fold_controller #(
                                   & (~next_continues | (after >= ROWS + 2)));
             assign launch = have_next & (trigger | begun) & (waited >= wide_next_rows) & apart;
             assign trigger = have_next & (fresh ? ~load_started : (OVERLAP != 0) ? launched : ~begun & (age == leave));
-            reg first_load;
+            reg [1:0] first_load;
             always @(posedge clock) begin
                 if (reset) begin
                     begun <= 1'b0;
                     launched <= 1'b0;
                     load_started <= 1'b0;
                     load_command <= 1'b0;
-                    first_load <= 1'b0;
+                    first_load <= 2'b0;
                 end else begin
                     begun <= (begun | trigger) & ~launch;
                     launched <= launch;
-                    first_load <= trigger & ~load_started;
+                    first_load <= {first_load[0], trigger & ~load_started};
                     load_started <= load_started | trigger;
                     elapsed <= waited;
                     if (trigger) begin
@@ -172,13 +180,19 @@ module fold_controller #(
                     if (launch) continues <= next_continues;
                 end
             end
-            wire unused = &{1'b0, wide_rows};
-            assign cycle_zero = first_load;
+            delay_line #(
+                .BITS(2 + LEFT_ADDRESS_BITS + ROW_BITS), .STAGES(1)
+            ) stream_delay (
+                .clock(clock), .reset(reset), .valid(streaming),
+                .word({stream_first, stream_last, stream_address, stream_rows}),
+                .delayed_valid(left_command), .delayed_word({first, last, left_address, rows})
+            );
+            assign cycle_zero = first_load[1];
             assign drain = 1'b0;
             delay_line #(
-                .BITS(PSUM_ADDRESS_BITS + COL_BITS), .STAGES(PIPELINE_STAGES + 1)
+                .BITS(PSUM_ADDRESS_BITS + COL_BITS), .STAGES(PIPELINE_STAGES + 2)
             ) psum_delay (
-                .clock(clock), .reset(reset), .valid(left_command & continues),
+                .clock(clock), .reset(reset), .valid(streaming & continues),
                 .word({t[PSUM_ADDRESS_BITS-1:0], cols}),
                 .delayed_valid(psum_command), .delayed_word({psum_address, psum_cols})
             );

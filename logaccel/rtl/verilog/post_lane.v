@@ -36,7 +36,7 @@ module post_lane #(
             ) combine (
                 .psum(psum), .combined(word)
             );
-        end else if (LANES > 1) begin : bins
+        end else if (LANES > 1) begin : binned
             combine_bins #(
                 .LANES(LANES), .ACC_BITS(ACC_BITS), .ROOT_BITS(ROOT_BITS), .ROOTS(ROOTS),
                 .COMBINED_BITS(COMBINED_BITS)

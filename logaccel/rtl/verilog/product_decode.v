@@ -57,8 +57,8 @@ module product_decode #(
         end
     endgenerate
     /* verilator lint_off UNUSED */
-    wire [PRODUCT_BITS-1:0] product =
+    wire [PRODUCT_BITS-1:0] shifted =
         {{(PRODUCT_BITS - ROOT_BITS) {1'b0}}, root & {ROOT_BITS{live}}} << octave;
     /* verilator lint_on UNUSED */
-    assign term = {negative & live, product[DROP_BITS+:TERM_BITS-1]};
+    assign term = {negative & live, shifted[DROP_BITS+:TERM_BITS-1]};
 endmodule

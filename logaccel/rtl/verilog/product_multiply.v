@@ -24,7 +24,7 @@ module product_multiply #(
     wire signed [PRODUCT_BITS-1:0] a = {{(PRODUCT_BITS - ACT_BITS) {act_sign}}, activation};
     wire signed [PRODUCT_BITS-1:0] w = {{(PRODUCT_BITS - WGT_BITS) {wgt_sign}}, weight};
     /* verilator lint_off UNUSED */
-    wire signed [PRODUCT_BITS-1:0] product = a * w;  // dropped low bits are not read
+    wire signed [PRODUCT_BITS-1:0] exact = a * w;  // dropped low bits are not read
     /* verilator lint_on UNUSED */
-    assign term = product[DROP_BITS+:TERM_BITS];
+    assign term = exact[DROP_BITS+:TERM_BITS];
 endmodule

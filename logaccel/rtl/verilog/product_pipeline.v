@@ -7,8 +7,10 @@
 module product_pipeline #(
     `include "logaccel_parameters.vh"
 ) (
-    input                  clock,
+    /* verilator lint_off UNUSED */
+    input                  clock,  // no register without stages and gating
     input                  reset,
+    /* verilator lint_on UNUSED */
     input                  valid,
     input                  first,
     input                  last,

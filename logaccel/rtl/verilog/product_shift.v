@@ -68,8 +68,8 @@ module product_shift #(
         end
     endgenerate
     /* verilator lint_off UNUSED */
-    wire [PRODUCT_BITS-1:0] product =
+    wire [PRODUCT_BITS-1:0] shifted =
         {{(PRODUCT_BITS - SCALED_BITS) {scaled[SCALED_BITS-1]}}, scaled} << octave;
     /* verilator lint_on UNUSED */
-    assign term = product[DROP_BITS+:TERM_BITS];
+    assign term = shifted[DROP_BITS+:TERM_BITS];
 endmodule

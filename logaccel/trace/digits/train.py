@@ -1,6 +1,6 @@
 """Train the bundled digits network and write its trace: `python -m logaccel.trace.digits.train -o digits.npz`.
 
-Needs the extra `train` (scikit-learn, jax, optax) and about two minutes on a CPU. Every fifth of scikit-learn's
+Needs the extra `train` (scikit-learn, jax, optax) and half a minute on two cores. Every fifth of scikit-learn's
 1797 digit images (the first, the sixth, …: 360) is a test image and is never trained on; every setting below was
 chosen on a fifth of the other images (`--validate`), none on the test images. Seeds are fixed, so a machine
 repeats its own result; another machine rounds differently and gets another, equally good network.
@@ -20,9 +20,25 @@ from logaccel.trace import Trace, chain_trace, save_trace
 from logaccel.workload import Layer
 
 LAYERS = (
-    Layer(name="conv1", in_channels=1, out_channels=24, in_size=8, kernel=3, padding=1),
-    Layer(name="conv2", in_channels=24, out_channels=40, in_size=8, kernel=3, padding=1, stride=2),
-    Layer(name="conv3", in_channels=40, out_channels=48, in_size=4, kernel=3, padding=1, stride=2),
+    Layer(name="conv1", in_channels=1, out_channels=24, in_size=(8, 8), kernel=(3, 3), padding=(1, 1, 1, 1)),
+    Layer(
+        name="conv2",
+        in_channels=24,
+        out_channels=40,
+        in_size=(8, 8),
+        kernel=(3, 3),
+        padding=(1, 1, 1, 1),
+        stride=(2, 2),
+    ),
+    Layer(
+        name="conv3",
+        in_channels=40,
+        out_channels=48,
+        in_size=(4, 4),
+        kernel=(3, 3),
+        padding=(1, 1, 1, 1),
+        stride=(2, 2),
+    ),
     Layer(name="fc4", kind="fc", in_channels=192, out_channels=72),
     Layer(name="fc5", kind="fc", in_channels=72, out_channels=10, relu=False),
 )
@@ -53,9 +69,7 @@ def initial_parameters(key: jax.Array) -> Parameters:
     """Draw He-normal filters and zero biases."""
     keys = jax.random.split(key, len(LAYERS))
     draw = jax.nn.initializers.he_normal(in_axis=1, out_axis=0)
-    return [
-        (draw(k, layer.filter_shape), jnp.zeros(layer.out_channels)) for k, layer in zip(keys, LAYERS, strict=True)
-    ]
+    return [(draw(k, layer.filter_shape), jnp.zeros(layer.out_channels)) for k, layer in zip(keys, LAYERS, strict=True)]
 
 
 def logits_of(parameters: Parameters, images: jax.Array, key: jax.Array | None = None) -> jax.Array:

@@ -1,0 +1,544 @@
+"""Traces: the float reference, files, chains, synthesis, and the bundled trace."""
+
+import io
+import json
+import random
+import re
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from importlib.resources import files
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import logaccel.trace.reference as reference
+from logaccel.errors import TraceError, WorkloadError
+from logaccel.trace import (
+    LayerTensors,
+    Trace,
+    chain_trace,
+    load_trace,
+    reference_ofmap,
+    save_trace,
+    synthesize_trace,
+)
+from logaccel.workload import Layer, network_of
+
+CONV = Layer(name="conv", in_channels=2, out_channels=4, in_size=4, kernel=3, stride=2, padding=1)
+FC = Layer(name="fc", kind="fc", in_channels=16, out_channels=3, relu=False)
+NAMES = ("ifmap", "filter", "bias", "ofmap")
+
+
+def small_trace(labels=(0, 2)):
+    rng = np.random.default_rng(5)
+    parameters = [
+        (layer, rng.normal(size=layer.filter_shape), rng.normal(size=layer.out_channels)) for layer in (CONV, FC)
+    ]
+    return chain_trace("small", rng.random((2, 2, 4, 4)), parameters, labels=np.array(labels), source="s", licence="l")
+
+
+def same(left, right):
+    assert (left.name, left.source, left.licence) == (right.name, right.source, right.licence)
+    assert [item.layer for item in left.layers] == [item.layer for item in right.layers]
+    for one, other in zip(left.layers, right.layers, strict=True):
+        for name in NAMES:
+            a, b = getattr(one, name), getattr(other, name)
+            assert a.dtype == b.dtype == np.float32 and a.shape == b.shape and a.tobytes() == b.tobytes()
+            assert not b.flags.writeable
+    assert (left.labels is None) == (right.labels is None)
+    assert left.labels is None or (left.labels == right.labels).all()
+
+
+def failure(call, *args, **more):
+    with pytest.raises(TraceError) as caught:
+        call(*args, **more)
+    return str(caught.value)
+
+
+def naive_ofmap(layer, ifmap, filters, bias):
+    """Follow the definition with Python floats, one element at a time."""
+    batch, (p_size, q_size), (taps_high, taps_wide) = ifmap.shape[0], layer.out_size, layer.kernel
+    maps = ifmap.reshape(batch, layer.in_channels, *layer.in_size).astype(float)
+    weights = filters.reshape(layer.out_channels, -1, taps_high, taps_wide).astype(float)
+    depth, width = layer.in_channels // layer.groups, layer.out_channels // layer.groups
+    ofmap = np.zeros((batch, layer.out_channels, p_size, q_size), dtype=np.float32)
+    for n, m, p, q in np.ndindex(ofmap.shape):
+        total = 0.0
+        for c, r, s in np.ndindex(depth, taps_high, taps_wide):
+            row = p * layer.stride[0] + r * layer.dilation[0] - layer.padding[0]
+            col = q * layer.stride[1] + s * layer.dilation[1] - layer.padding[1]
+            if 0 <= row < layer.in_size[0] and 0 <= col < layer.in_size[1]:
+                total += maps[n, m // width * depth + c, row, col] * weights[m, c, r, s]
+        total += float(bias[m])
+        ofmap[n, m, p, q] = np.float32(max(total, 0.0) if layer.relu else total)
+    return ofmap.reshape(layer.ofmap_shape(batch))
+
+
+@st.composite
+def convolutions(draw):
+    groups, few, small = draw(st.sampled_from((1, 1, 2, 3))), st.integers(1, 3), st.integers(0, 2)
+    return Layer(
+        name="random",
+        in_channels=groups * draw(few),
+        out_channels=groups * draw(few),
+        in_size=(draw(st.integers(5, 8)), draw(st.integers(5, 8))),
+        kernel=(draw(few), draw(few)),
+        stride=(draw(few), draw(few)),
+        dilation=(draw(st.integers(1, 2)), draw(st.integers(1, 2))),
+        padding=(draw(small), draw(small), draw(small), draw(small)),
+        groups=groups,
+        relu=draw(st.booleans()),
+    )
+
+
+def tensors_for(layer, batch, seed):
+    rng = np.random.default_rng(seed)
+    ifmap = rng.normal(size=layer.ifmap_shape(batch)).astype(np.float32)
+    ifmap[rng.random(ifmap.shape) < 0.3] = 0
+    return ifmap, *(rng.normal(size=s).astype(np.float32) for s in (layer.filter_shape, layer.out_channels))
+
+
+@given(layer=convolutions(), batch=st.integers(1, 3), seed=st.integers(0, 2**20))
+def test_reference_follows_the_definition_bit_for_bit(layer, batch, seed):
+    tensors = tensors_for(layer, batch, seed)
+    assert reference_ofmap(layer, *tensors).tobytes() == naive_ofmap(layer, *tensors).tobytes()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_reference_spans_tiles_slices_and_threads(threads, monkeypatch):
+    monkeypatch.setattr(reference, "thread_count", lambda: threads)
+    layer = Layer(name="big", in_channels=16, out_channels=70, in_size=12, kernel=3, padding=1)  # K = 144, 144 pixels
+    ifmap, filters, bias = tensors_for(layer, 1, 3)
+    ofmap = reference_ofmap(layer, ifmap, filters, bias)
+    chosen = [(m, p, q) for m in (0, 63, 64, 69) for p in (0, 10, 11) for q in (0, 7, 8, 11)]
+    padded = np.pad(ifmap[0], ((0, 0), (1, 1), (1, 1))).astype(float)
+    for m, p, q in chosen:
+        total = 0.0
+        for a, w in zip(padded[:, p : p + 3, q : q + 3].ravel(), filters[m].ravel().astype(float), strict=True):
+            total += a * w
+        assert ofmap[0, m, p, q] == np.float32(max(total + float(bias[m]), 0.0))
+
+
+def test_reference_agrees_with_einsum():
+    layer = Layer(name="a", in_channels=20, out_channels=70, in_size=14, kernel=3, stride=2)
+    ifmap, filters, bias = tensors_for(layer, 3, 1)
+    windows = np.lib.stride_tricks.sliding_window_view(ifmap.astype(float), (3, 3), axis=(2, 3))[:, :, ::2, ::2]
+    expected = np.einsum("ncpqrs,mcrs->nmpq", windows, filters.astype(float)) + bias[:, None, None]
+    np.testing.assert_allclose(
+        reference_ofmap(layer, ifmap, filters, bias), np.maximum(expected, 0), rtol=1e-6, atol=1e-6
+    )
+    fc = Layer(name="b", kind="fc", in_channels=300, out_channels=130, relu=False)
+    ifmap, filters, bias = tensors_for(fc, 2, 2)
+    expected = ifmap.astype(float) @ filters.T.astype(float) + bias
+    np.testing.assert_allclose(reference_ofmap(fc, ifmap, filters, bias), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_order_of_accumulation_is_k():
+    layer = Layer(name="a", kind="fc", in_channels=4, out_channels=1, relu=False)
+    big = np.float32(2.0**60)
+    for order, total in (([big, 1, -big, 1], 1.0), ([big, -big, 1, 1], 2.0), ([1, big, 1, -big], 0.0)):
+        ifmap = np.array([order], dtype=np.float32)
+        assert reference_ofmap(layer, ifmap, np.ones((1, 4), np.float32), np.zeros(1, np.float32))[0, 0] == total
+
+
+@pytest.mark.parametrize("compact", [False, True])
+@pytest.mark.parametrize("labels", [(0, 2), None])
+def test_round_trip(tmp_path, compact, labels):
+    trace = small_trace() if labels else replace(small_trace(), labels=None)
+    path = tmp_path / "t.npz"
+    save_trace(trace, path, compact=compact)
+    same(trace, load_trace(path))
+    first = path.read_bytes()
+    save_trace(load_trace(path), str(path), compact=compact)
+    assert path.read_bytes() == first
+    assert [entry.name for entry in tmp_path.iterdir()] == ["t.npz"]
+
+
+def test_what_a_compact_file_leaves_out(tmp_path):
+    trace = small_trace()
+    save_trace(trace, tmp_path / "t.npz", compact=True)
+    with np.load(tmp_path / "t.npz", allow_pickle=False) as archive:
+        assert sorted(archive.files) == ["0.bias", "0.filter", "0.ifmap", "1.bias", "1.filter", "labels", "manifest"]
+        manifest = json.loads(archive["manifest"].tobytes())
+    assert manifest["tensors"] == [["ifmap", "filter", "bias"], ["filter", "bias"]]
+    assert (manifest["format"], manifest["version"], manifest["licence"]) == ("logaccel trace", 1, "l")
+    # one bit beside the reference: that ofmap, and the ifmap that no longer equals it, stay in the file
+    other = trace.layers[0].ofmap.copy()
+    other[0, 0, 0, 0] = np.nextafter(other[0, 0, 0, 0], np.float32(9))
+    changed = replace(trace, layers=(replace(trace.layers[0], ofmap=other), trace.layers[1]))
+    save_trace(changed, tmp_path / "t.npz", compact=True)
+    same(changed, load_trace(tmp_path / "t.npz"))
+    with np.load(tmp_path / "t.npz", allow_pickle=False) as archive:
+        assert {"0.ofmap", "1.ifmap"} <= set(archive.files) and "1.ofmap" not in archive.files
+
+
+def test_layers_that_do_not_feed_one_another_round_trip_compactly(tmp_path):
+    trace = synthesize_trace(
+        network_of({"name": "n", "layers": [CONV, CONV.model_copy(update={"name": "b"})]}, "n"), batch=2
+    )
+    save_trace(trace, tmp_path / "t.npz", compact=True)
+    same(trace, load_trace(tmp_path / "t.npz"))
+
+
+def test_deflated_files_load(tmp_path):
+    save_trace(small_trace(), tmp_path / "t.npz")
+    with np.load(tmp_path / "t.npz", allow_pickle=False) as archive:
+        np.savez_compressed(tmp_path / "z.npz", **dict(archive))
+    same(small_trace(), load_trace(tmp_path / "z.npz"))
+
+
+def test_nothing_half_written(tmp_path, monkeypatch):
+    path = tmp_path / "t.npz"
+    path.write_bytes(b"before")
+    bad = small_trace()
+    layer = replace(bad.layers[0], bias=np.full(4, np.nan, np.float32))
+    assert "must be finite" in failure(save_trace, replace(bad, layers=(layer, bad.layers[1])), path)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np.lib.format, "write_array", full)
+    assert failure(save_trace, small_trace(), path) == f"{path}: cannot be written: No space left on device"
+    assert path.read_bytes() == b"before" and [entry.name for entry in tmp_path.iterdir()] == ["t.npz"]
+    there = tmp_path / "none" / "t.npz"
+    assert failure(save_trace, small_trace(), there) == f"{there}: cannot be written: No such file or directory"
+
+
+def edited(tmp_path, change):
+    """Save the small trace with its members changed by `change(members, manifest)`."""
+    save_trace(small_trace(), tmp_path / "t.npz")
+    with np.load(tmp_path / "t.npz", allow_pickle=False) as archive:
+        members = dict(archive)
+    manifest = json.loads(members["manifest"].tobytes())
+    change(members, manifest)
+    if "manifest" in members:
+        members["manifest"] = np.frombuffer(json.dumps(manifest).encode(), dtype=np.uint8)
+    np.savez(tmp_path / "t.npz", **members)
+    return tmp_path / "t.npz"
+
+
+def drop(*names):
+    return lambda members, manifest: [members.pop(name) for name in names]
+
+
+def put(name, value):
+    return lambda members, manifest: members.__setitem__(name, value)
+
+
+def declare(key, value):
+    return lambda members, manifest: manifest.__setitem__(key, value)
+
+
+SPOILED = np.zeros((3, 16), np.float32)
+SPOILED[1, 2] = np.nan
+SPOILED[2, 0] = np.inf
+
+
+@pytest.mark.parametrize(
+    ("change", "lines"),
+    [
+        (drop("manifest"), ["is not a trace: it has no member manifest.npy"]),
+        (
+            drop("0.filter", "1.ofmap", "labels"),
+            [
+                "layer conv: filter: missing, the file has no member 0.filter.npy",
+                "layer fc: ofmap: missing, the file has no member 1.ofmap.npy",
+                "labels: missing, the file has no member labels.npy",
+            ],
+        ),
+        (put("0.bias", np.zeros(4)), ["layer conv: bias: must be of type float32, got float64"]),
+        (put("0.bias", np.zeros(5, np.float32)), ["layer conv: bias: must have the shape [4], got [5]"]),
+        (
+            put("1.filter", np.asfortranarray(np.ones((3, 16), np.float32))),
+            ["layer fc: filter: must be in C order, got Fortran order"],
+        ),
+        (put("1.filter", SPOILED), ["layer fc: filter: must be finite in float32, got nan at [1, 2] (2 such)"]),
+        (put("labels", np.array([0, 3])), ["labels: must be 0 … 2, got 3"]),
+        (put("labels", np.array([-1, 3])), ["labels: must be 0 … 2, got -1"]),
+        (put("extra", np.zeros(1)), ["member 'extra': unknown to the manifest"]),
+        (put("0.bias", np.array([None] * 4)), ["layer conv: bias: must be of type float32, got object"]),
+        (declare("format", "other"), ["manifest: format: must be 'logaccel trace', got 'other'"]),
+        (
+            declare("version", 2),
+            ["manifest: version: written for a newer logaccel, this one reads 1, got 2"],
+        ),
+        (declare("version", "1"), ["manifest: version: must be a whole number, at least 1, got '1'"]),
+        (declare("licence", 3), ["manifest: licence: must be a text, got 3"]),
+        (declare("more", 3), ["manifest: more: unknown key"]),
+        (declare("network", 3), ["manifest: network: must be a mapping of keys, got 3"]),
+        (
+            declare("network", {"name": "n", "layers": [{"name": "a", "in_channels": 0, "out_channels": 1}]}),
+            ["manifest: network: layer a: in_channels: must be at least 1, got 0"],
+        ),
+        (
+            declare("tensors", [["filter", "bias"], ["ifmap", "bias", "bias"]]),
+            [
+                "manifest: tensors: layer fc: must list some of ifmap, filter, bias, ofmap, each once, "
+                "got ['ifmap', 'bias', 'bias']"
+            ],
+        ),
+        (
+            declare("tensors", [["filter", "bias"], ["ifmap", "filter"]]),
+            ["layer conv: ifmap: may not be left out, no layer feeds this one", "layer fc: bias: may not be left out"],
+        ),
+        (declare("tensors", [[{}], [1]]), None),
+        (declare("tensors", 4), ["manifest: tensors: must be 2 lists of tensor names, one a layer, got 4"]),
+    ],
+)
+def test_bad_files(tmp_path, change, lines):
+    path = edited(tmp_path, change)
+    message = failure(load_trace, path)
+    if lines is not None:
+        assert message.splitlines() == [f"{path}: {line}" for line in lines]
+
+
+def test_files_that_are_no_traces(tmp_path):
+    path = tmp_path / "t.npz"
+    assert failure(load_trace, path) == f"{path}: no such file"
+    assert failure(load_trace, tmp_path) == f"{tmp_path}: is not a readable .npz file: Is a directory"
+    path.write_bytes(b"")
+    assert failure(load_trace, path) == f"{path}: is empty"
+    path.write_bytes(b"PNG or whatever")
+    assert failure(load_trace, path) == f"{path}: is not a readable .npz file: File is not a zip file"
+    np.savez(path, x=np.zeros(3))
+    assert failure(load_trace, path) == f"{path}: is not a trace: it has no member manifest.npy"
+
+
+@pytest.mark.parametrize(
+    ("manifest", "reason"),
+    [
+        (np.zeros((2, 2), np.uint8), "must have one axis, got the shape [2, 2]"),
+        (np.zeros(2), "must be of type uint8, got float64"),
+        (
+            np.frombuffer(b"\xff\xfe", np.uint8),
+            "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte",
+        ),
+        (np.frombuffer(b"{", np.uint8), "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        (np.frombuffer(b"[" * 100_000, np.uint8), None),
+        (np.frombuffer(b'{"format": ' + b"9" * 5000 + b"}", np.uint8), None),
+        (np.frombuffer(b"[]", np.uint8), "format: must be 'logaccel trace', got 'list'"),
+    ],
+)
+def test_bad_manifests(tmp_path, manifest, reason):
+    path = tmp_path / "t.npz"
+    np.savez(path, manifest=manifest)
+    message = failure(load_trace, path)
+    assert message.startswith(f"{path}: manifest: ")
+    assert reason is None or message == f"{path}: manifest: {reason}"
+
+
+def test_a_small_file_cannot_ask_for_much_memory(tmp_path):
+    def grow(members, manifest):
+        manifest["network"]["layers"][0]["padding"] = 60000
+        manifest["network"]["layers"] = manifest["network"]["layers"][:1]
+        manifest["tensors"] = [["ifmap", "filter", "bias"]]
+        for name in ("0.ofmap", "1.ifmap", "1.filter", "1.bias", "1.ofmap", "labels"):
+            members.pop(name)
+        manifest["labels"] = False
+
+    path = edited(tmp_path, grow)
+    assert failure(load_trace, path) == (
+        f"{path}: leaves out 28800960008 ofmap elements, at most 1073741824 are recomputed"
+    )
+    # a header that claims 4 TB, in a member that claims the same, in a file of some hundred bytes
+    save_trace(small_trace(), path)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (2**42,)})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("manifest.npy", header.getvalue())
+    assert failure(load_trace, path) == f"{path}: manifest: must hold {2**42} bytes of data, got 0"
+    data = path.read_bytes().replace(len(header.getvalue()).to_bytes(4, "little"), (2**31).to_bytes(4, "little"))
+    path.write_bytes(data)
+    assert str(path) in failure(load_trace, path)
+
+
+def test_pickles_are_never_opened(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (pytest.fail, ("unpickled",))
+
+    path = tmp_path / "t.npz"
+    np.savez(path, manifest=np.array([Trap()], dtype=object))
+    assert failure(load_trace, path) == f"{path}: manifest: must be of type uint8, got object"
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_damaged_files_never_raise_anything_else(tmp_path, compact):
+    trace = small_trace()
+    path = tmp_path / "t.npz"
+    save_trace(trace, path, compact=compact)
+    whole = path.read_bytes()
+    rng = random.Random(7)
+    messages = []
+    for turn in range(600):
+        damaged = bytearray(whole)
+        if turn % 3 == 0:
+            del damaged[rng.randrange(len(damaged)) :]
+        else:
+            for _ in range(rng.choice((1, 1, 3, 20))):
+                damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            same(trace, load_trace(path))  # damage in dates and attributes changes no tensor
+        except TraceError as error:
+            messages.append(str(error))
+    assert len(messages) > 400
+    assert all(line.startswith(str(path)) for message in messages for line in message.splitlines())
+
+
+def test_from_arrays_converts_copies_and_freezes():
+    rng = np.random.default_rng(0)
+    arrays = [rng.random(s) for s in (FC.ifmap_shape(2), FC.filter_shape, (3,), FC.ofmap_shape(2))]
+    arrays[2] = arrays[2].astype(np.float32)
+    trace = Trace.from_arrays("t", [LayerTensors(FC, *arrays)], labels=np.array([1, 2], np.int8), licence="x")
+    item = trace.layers[0]
+    assert trace.batch == 2 and trace.licence == "x" and trace.labels.dtype == np.int64
+    for name, array in zip(NAMES, arrays, strict=True):
+        found = getattr(item, name)
+        assert found.dtype == np.float32 and not found.flags.writeable
+        assert (found == array.astype(np.float32)).all()
+    before = item.bias[0]
+    arrays[2][0] += 1
+    assert item.bias[0] == before
+
+
+def test_from_arrays_reports_every_problem():
+    zeros = {name: np.zeros(s) for name, s in zip(NAMES, ((2, 16), (3, 16), (3,), (2, 3)), strict=True)}
+    wrong = [
+        LayerTensors(FC, **zeros | {"ifmap": np.zeros((2, 15)), "bias": np.array([0, 1e39, 0])}),
+        LayerTensors(FC, **zeros | {"ifmap": np.zeros((3, 16)), "filter": np.zeros((3, 16), complex)}),
+    ]
+    assert failure(Trace.from_arrays, "t", wrong, labels=np.zeros(2)).splitlines() == [
+        "trace t: layers: names must be unique, got fc more than once",
+        "trace t: layer fc: ifmap: must have the shape [2, 16], got [2, 15]",
+        "trace t: layer fc: bias: must be finite in float32, got 1e+39 at [1] (1 such)",
+        "trace t: layer fc: ifmap: must have the shape [2, 16], got [3, 16]",
+        "trace t: layer fc: filter: must hold real numbers, got complex128",
+        "trace t: labels: must hold integers, got float64",
+    ]
+    assert failure(Trace.from_arrays, "t", []) == "trace t: layers: must hold at least one layer"
+    empty = LayerTensors(FC, **zeros | {"ifmap": np.zeros((0, 16)), "ofmap": np.zeros((0, 3))})
+    assert failure(Trace.from_arrays, "", [empty]).splitlines() == [
+        "trace : name: must not be empty",
+        "trace : layer fc: ifmap: must have the shape [1, 16], got [0, 16]",
+        "trace : layer fc: ofmap: must have the shape [1, 3], got [0, 3]",
+    ]
+
+
+def test_chains_are_checked():
+    parameters = [(CONV, np.zeros(CONV.filter_shape), np.zeros(4)), (FC, np.zeros(FC.filter_shape), np.zeros(2))]
+    assert failure(chain_trace, "c", np.zeros((1, 2, 4, 4)), parameters) == (
+        "trace c: layer fc: bias: must have the shape [3], got [2]"
+    )
+    assert failure(chain_trace, "c", np.zeros((1, 2, 4, 4)), parameters[::-1]) == (
+        "trace c: layer conv: its ifmap [2, 4, 4] is not the ofmap [3] of layer fc"
+    )
+    assert failure(chain_trace, "c", np.zeros(1), []) == "trace c: layers: must hold at least one layer"
+
+
+def test_synthesis_is_reproducible_and_layers_are_independent():
+    wide = CONV.model_copy(update={"name": "b", "in_channels": 4})
+    network = network_of({"name": "n", "batch": 2, "layers": [CONV, wide, FC]}, "n")
+    trace = synthesize_trace(network, seed=3)
+    same(trace, synthesize_trace(network, seed=3))
+    assert trace.batch == 2 and trace.source == "synthesised: seed 3, zero share 0.5"
+    assert (synthesize_trace(network, seed=4).layers[1].filter != trace.layers[1].filter).any()
+    changed = network_of(
+        {"name": "n", "batch": 2, "layers": [CONV, wide.model_copy(update={"kernel": (1, 1)}), FC]}, "n"
+    )
+    other = synthesize_trace(changed, seed=3)
+    for name in NAMES:
+        assert getattr(other.layers[0], name).tobytes() == getattr(trace.layers[0], name).tobytes()
+        assert getattr(other.layers[2], name).tobytes() == getattr(trace.layers[2], name).tobytes()
+    assert synthesize_trace(network, seed=3, batch=5).layers[2].filter.tobytes() == trace.layers[2].filter.tobytes()
+    assert (trace.layers[0].filter[:, :2] != trace.layers[1].filter[:, :2]).any()
+
+
+@pytest.mark.parametrize("zero_share", [0.0, 0.3, 0.5, 0.9])
+def test_synthesised_statistics(zero_share):
+    layer = {"name": "a", "in_channels": 64, "out_channels": 64, "in_size": 40, "kernel": 3, "padding": 1}
+    network = network_of({"name": "n", "layers": [layer, layer | {"name": "b"}]}, "n")
+    first, second = synthesize_trace(network, seed=0, zero_share=zero_share).layers
+    count = second.ifmap.size
+    # five standard errors of each estimate
+    assert abs((second.ifmap == 0).mean() - zero_share) <= 5 * np.sqrt(zero_share * (1 - zero_share) / count)
+    live = second.ifmap[second.ifmap > 0]
+    assert (second.ifmap >= 0).all()
+    assert abs(live.mean() - np.sqrt(2 / np.pi)) < 5 / np.sqrt(live.size)
+    assert abs((live**2).mean() - 1) < 5 * np.sqrt(2 / live.size)
+    assert abs(first.ifmap.mean()) < 5 / np.sqrt(count) and abs(first.ifmap.std() - 1) < 5 / np.sqrt(count)
+    assert (first.ifmap == 0).mean() < 1e-3
+    spread = np.sqrt(2 / 576)
+    assert abs(first.filter.std() / spread - 1) < 5 / np.sqrt(first.filter.size)
+    assert 2.5 < (first.filter.astype(float) ** 4).mean() / spread**4 < 3.5  # bell-shaped: kurtosis 3
+    assert 0.02 < first.bias.std() < 0.08
+    assert not np.array_equal(first.filter, second.filter)
+
+
+def test_synthesis_takes_names_and_refuses_nonsense():
+    assert failure(synthesize_trace, "alexnet", seed=-1, batch=0, zero_share=1.0).splitlines() == [
+        "synthesize_trace: seed: must be a whole number, at least 0, got -1",
+        "synthesize_trace: batch: must be a whole number, at least 1, got 0",
+        "synthesize_trace: zero_share: must be at least 0 and below 1, got 1.0",
+    ]
+    with pytest.raises(WorkloadError, match="no_such: no such file, nor a network of that name"):
+        synthesize_trace("no_such")
+
+
+def test_bundled_trace():
+    trace = load_trace()
+    assert trace.name == "digits" and trace.batch == 360 and len(trace.layers) == 5
+    layers = [item.layer for item in trace.layers]
+    assert all(before.feeds(after) for before, after in pairwise(layers))
+    assert any(layer.matrix(1).reduction > 200 and layer.matrix(1).channels > 32 for layer in layers)
+    assert [layer.relu for layer in layers] == [True] * 4 + [False]
+    images = trace.layers[0].ifmap * 16
+    assert (images == np.round(images)).all() and images.min() == 0 and images.max() == 16
+    assert np.bincount(trace.labels).min() >= 25
+    assert (trace.layers[-1].ofmap.argmax(axis=1) == trace.labels).sum() == 358  # as docs/traces.md says
+    assert "10.24432/C50P49" in trace.source and "CC BY 4.0" in trace.licence and "Alpaydin" in trace.licence
+
+
+def test_bundled_file_is_small_and_compact(tmp_path):
+    shipped = (files("logaccel") / "trace" / "digits" / "digits.npz").read_bytes()
+    assert len(shipped) < 300_000
+    save_trace(load_trace(), tmp_path / "again.npz", compact=True)
+    assert (tmp_path / "again.npz").read_bytes() == shipped
+
+
+@pytest.mark.slow
+def test_trainer_runs_and_the_shipped_images_are_scikit_learns(tmp_path):
+    sklearn_datasets = pytest.importorskip("sklearn.datasets", reason="the extra `train` is not installed")
+    pytest.importorskip("jax", reason="the extra `train` is not installed")
+    digits = sklearn_datasets.load_digits()
+    shipped = load_trace()
+    assert (shipped.layers[0].ifmap[:, 0] == digits.images[::5] / 16).all()
+    assert (shipped.labels == digits.target[::5]).all()
+    path = tmp_path / "short.npz"
+    command = [sys.executable, "-m", "logaccel.trace.digits.train", "--epochs", "3", "-o", str(path)]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
+    trace = load_trace(path)
+    right = int((trace.layers[-1].ofmap.argmax(axis=1) == trace.labels).sum())
+    assert printed == f"{right} of 360 images right ({right / 360:.2%})\n"
+    assert right > 180  # learns at all
+    assert trace.layers[0].ifmap.tobytes() == shipped.layers[0].ifmap.tobytes()
+    assert [item.layer for item in trace.layers] == [item.layer for item in shipped.layers]
+
+
+def test_the_documented_examples_run(tmp_path, monkeypatch, capsys):
+    text = (Path(__file__).parents[1] / "docs" / "traces.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        exec(compile(block, "docs/traces.md", "exec"), {})
+    assert capsys.readouterr().out.splitlines() == [
+        "digits 360 ['conv1', 'conv2', 'conv3', 'fc4', 'fc5']",
+        "358 of 360 right in float",
+        "(5, 4)",
+        "1800",
+    ]
