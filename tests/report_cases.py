@@ -93,5 +93,7 @@ def comparison(
     names: tuple[str, ...] = tuple(PES), shapes: Network | None = None, *, values: bool = True, chained: bool = True
 ) -> Comparison:
     rows = tuple(result(architecture(name), shapes, values=values) for name in names)
-    followers = tuple(result(architecture(name), shapes, chained=True) for name in names) if chained and values else None
+    followers = (
+        tuple(result(architecture(name), shapes, chained=True) for name in names) if chained and values else None
+    )
     return Comparison(rows, followers)

@@ -12,6 +12,8 @@ from pydantic import TypeAdapter
 from logaccel.arch import PEArray
 from logaccel.engine import fold_level, register_level
 from logaccel.engine.job import LayerJob
+from logaccel.engine.machine_operands import fold_list
+from logaccel.engine.machine_state import COLS, ROWS
 from logaccel.engine.post import post_process
 from logaccel.formats import AnyFormat, Format
 from logaccel.formats.encode import encode
@@ -101,15 +103,17 @@ class RegisterLevel(FoldLevel):
         return int(run.psum[0, 0]), datapath.lsb_exponent, run.clipped
 
     def schedule(self, case: Case) -> tuple[list[list[int]], list[int], int]:
-        """Count the cycles of the clock loop; folds and starts are inside of it, so they are the plan's."""
-        folds, starts, _ = super().schedule(case)
+        """Read starts and cycles off the machine's clock."""
         layer = Layer(name="shape", in_channels=case["K"], out_channels=case["channels"], in_size=(case["pixels"], 1))
         formats = [FORMATS.validate_python({"kind": "linear", "bits": 2, "fsr": 0, "signed": True})] * 2
         pe = PES.validate_python({"kind": "multiply", "acc_bits": 20})
         ifmap = np.ones((1, case["K"], case["pixels"], 1), np.int8)
         filters = np.ones((case["channels"], case["K"], 1, 1), np.int8)
         job = LayerJob(layer, pe.datapath(*formats), array_of(case), case["dataflow"], ifmap, filters)
-        return folds, starts, register_level.run_layer(job).array_cycles
+        traced = register_level.trace_layer(job, threads=1)
+        folds = fold_list(layer.matrix(1), job)[:, [ROWS, COLS]].tolist()
+        length = {"os": case["K"], "ws": case["pixels"], "is": case["channels"]}[case["dataflow"]]
+        return [[*fold, length] for fold in folds], traced.stream_starts.tolist(), traced.run.array_cycles
 
 
 class OutputStationaryRegisterLevel(RegisterLevel):

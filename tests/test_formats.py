@@ -90,8 +90,9 @@ def test_with_enough_round_bits_the_circuit_is_the_software_encoder(fmt: LogForm
     for lsb in (-14, -3):
         exact = encode(np.ldexp(integers.astype(np.float64), lsb), fmt)
         assert np.array_equal(encode_accumulators(integers, lsb, fmt, round_bits=13), exact)
-    if fmt.rounding == "nearest":  # one threshold each: three bits cannot tell the two sides apart
-        assert not np.array_equal(encode_accumulators(integers, -14, fmt, round_bits=1), encode(integers * 2.0**-14, fmt))
+    if fmt.rounding == "nearest":  # one bit after the leading one is not enough, and that must show
+        coarse = encode_accumulators(integers, -12, fmt, round_bits=1)
+        assert not np.array_equal(coarse, encode(integers * 2.0**-12, fmt))
 
 
 @pytest.mark.parametrize("fmt", [fmt for fmt in LINEAR if fmt.fsr == 0], ids=name_of)

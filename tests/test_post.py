@@ -54,7 +54,7 @@ def test_the_widest_bias() -> None:
 @pytest.mark.parametrize(
     ("bias", "lsb", "message"),
     [
-        ([0.0, 2.0**61], 0, r"bias\[1\]: must fit 62 bits in LSBs of the psum \(2\^0\), got 2305843009213693952\.0"),
+        ([0.0, 2.0**61], 0, r"bias\[1\]: must fit 62 bits in LSBs of the psum \(2\^0\), got 2\.305843009213694e\+18"),
         ([1.0, 1.0], -61, r"bias\[0\]: must fit 62 bits in LSBs of the psum \(2\^-61\), got 1\.0 \(and 1 more\)"),
         ([1e300], -700, r"bias\[0\]: must fit 62 bits in LSBs of the psum \(2\^-700\), got 1e\+300"),
         ([float("nan")], 0, r"bias\[0\]: must fit 62 bits in LSBs of the psum \(2\^0\), got nan"),

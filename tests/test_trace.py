@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import random
 import re
 import subprocess
@@ -140,11 +141,13 @@ def test_reference_agrees_with_einsum():
 
 
 def test_the_order_of_accumulation_is_k():
-    layer = Layer(name="a", kind="fc", in_channels=4, out_channels=1, relu=False)
-    big = np.float32(2.0**60)
-    for order, total in (([big, 1, -big, 1], 1.0), ([big, -big, 1, 1], 2.0), ([1, big, 1, -big], 0.0)):
-        ifmap = np.array([order], dtype=np.float32)
-        assert reference_ofmap(layer, ifmap, np.ones((1, 4), np.float32), np.zeros(1, np.float32))[0, 0] == total
+    big, one = np.float32(2.0**60), np.ones((1, 300), np.float32)
+    layer = Layer(name="a", kind="fc", in_channels=300, out_channels=1, relu=False)
+    for places in ((0, 1, 2, 3), (0, 130, 200, 299)):  # within a slice of k, and over three of them
+        for order, total in (([big, 1, -big, 1], 1.0), ([big, -big, 1, 1], 2.0), ([1, big, 1, -big], 0.0)):
+            ifmap = np.zeros((1, 300), np.float32)
+            ifmap[0, places] = order
+            assert reference_ofmap(layer, ifmap, one, np.zeros(1, np.float32))[0, 0] == total
 
 
 @pytest.mark.parametrize("compact", [False, True])
@@ -203,8 +206,9 @@ def test_nothing_half_written(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np.lib.format, "write_array", full)
-    assert failure(save_trace, small_trace(), path) == f"{path}: cannot be written: No space left on device"
+    for owner, name in ((os, "replace"), (np.lib.format, "write_array")):
+        monkeypatch.setattr(owner, name, full)
+        assert failure(save_trace, small_trace(), path) == f"{path}: cannot be written: No space left on device"
     assert path.read_bytes() == b"before" and [entry.name for entry in tmp_path.iterdir()] == ["t.npz"]
     there = tmp_path / "none" / "t.npz"
     assert failure(save_trace, small_trace(), there) == f"{there}: cannot be written: No such file or directory"

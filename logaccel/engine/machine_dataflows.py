@@ -177,7 +177,7 @@ def _step_output_stationary(machine: Machine, settings: Settings, cycle: int, no
     else:
         pe.accumulate(machine, s, now, after)
         if not s.overlap:
-            passes.fill_accumulators(flags, now[full], after[full], width)
+            passes.fill_accumulators(flags, now[full], after[full])
     if s.overlap:
         shadow_flags = s.shadow_plane + s.lanes
         moving = machine.wires[MOVING_NOW]

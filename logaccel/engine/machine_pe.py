@@ -31,25 +31,25 @@ def form_products(machine: Machine, settings: Settings, left: Plane, other: Plan
     product, out = machine.wires[PRODUCT], machine.wires[PRODUCT_FLAGS]
     activation, weight = (other, left) if s.left_is_weight else (left, other)
     if s.product == _MULTIPLY:
-        products.multiply(activation, weight, flags, product, out, s.width)
+        products.multiply(activation, weight, flags, product, out)
     elif s.product == _SHIFT_BY_ACTIVATION:
-        products.shift(activation, weight, flags, product, out, s.step_offset, s.step_shift, s.width)
+        products.shift(activation, weight, flags, product, out, s.step_offset, s.step_shift)
     elif s.product == _SHIFT_BY_WEIGHT:
-        products.shift(weight, activation, flags, product, out, s.step_offset, s.step_shift, s.width)
+        products.shift(weight, activation, flags, product, out, s.step_offset, s.step_shift)
     elif s.product == _DECODE:
         products.decode(
             activation, weight, flags, product, out,
-            s.activation_scale, s.weight_scale, s.step_offset, s.step_shift, s.width,
+            s.activation_scale, s.weight_scale, s.step_offset, s.step_shift,
         )  # fmt: skip
     else:
         products.add_exponents(
             activation, weight, flags, product, out,
-            s.activation_scale, s.weight_scale, s.step_offset, s.fraction_bits - s.step_shift, s.width,
+            s.activation_scale, s.weight_scale, s.step_offset, s.fraction_bits - s.step_shift,
         )  # fmt: skip
     if s.product != _LOGSUM and s.step_shift > 0 and not s.binned:
-        products.scale(product, out, machine.constants, s.width)
+        products.scale(product, out, machine.constants)
     if s.drop_bits > 0:
-        products.drop_low_bits(product, s.drop_bits, s.product == _DECODE, s.width)
+        products.drop_low_bits(product, s.drop_bits, s.product == _DECODE)
 
 
 @kernel
@@ -59,8 +59,8 @@ def advance_stages(machine: Machine, settings: Settings, now: Words, after: Word
     for stage in range(settings.stages):
         source = machine.wires[PRODUCT] if stage == 0 else now[first + 2 * stage - 2]
         source_flags = machine.wires[PRODUCT_FLAGS] if stage == 0 else now[first + 2 * stage - 1]
-        passes.copy(source, after[first + 2 * stage], width)
-        passes.copy(source_flags, after[first + 2 * stage + 1], width)
+        passes.copy(source, after[first + 2 * stage])
+        passes.copy(source_flags, after[first + 2 * stage + 1])
         machine.counts[STAGE_WRITES] += passes.count(source_flags, VALID, width)
 
 

@@ -13,10 +13,10 @@ from logaccel.jit import kernel
 
 
 @kernel
-def multiply(x: Plane, y: Plane, flags: Plane, product: Plane, out: Plane, width: int) -> None:
+def multiply(x: Plane, y: Plane, flags: Plane, product: Plane, out: Plane) -> None:
     """Multiply two linear words."""
     narrow = product.dtype.type
-    for cell in range(width, product.size):
+    for cell in range(product.size):
         a, b, flag = x[cell], y[cell], flags[cell]
         live = narrow(narrow(a != 0) & narrow(b != 0))
         product[cell] = narrow(a * b)
@@ -25,12 +25,12 @@ def multiply(x: Plane, y: Plane, flags: Plane, product: Plane, out: Plane, width
 
 @kernel
 def shift(
-    log: Plane, linear: Plane, flags: Plane, product: Plane, out: Plane, offset: int, step_shift: int, width: int
+    log: Plane, linear: Plane, flags: Plane, product: Plane, out: Plane, offset: int, step_shift: int
 ) -> None:
     """Shift the linear word by the log code; the fraction goes to the lane bits."""
     narrow = product.dtype.type
     start, places, mask = narrow(offset), narrow(step_shift), narrow((1 << step_shift) - 1)
-    for cell in range(width, product.size):
+    for cell in range(product.size):
         a, b, flag = log[cell], linear[cell], flags[cell]
         some = narrow(a != 0)
         live = narrow(some & narrow(b != 0))
@@ -44,13 +44,13 @@ def shift(
 @kernel
 def decode(
     x: Plane, y: Plane, flags: Plane, product: Plane, out: Plane, x_scale: int, y_scale: int, offset: int,
-    step_shift: int, width: int,
+    step_shift: int,
 ) -> None:  # fmt: skip
     """Add the exponents and decode to a one-hot word with the sign of the product."""
     narrow = product.dtype.type
     start, places, mask = narrow(offset), narrow(step_shift), narrow((1 << step_shift) - 1)
     xs, ys = narrow(x_scale), narrow(y_scale)
-    for cell in range(width, product.size):
+    for cell in range(product.size):
         a, b, flag = x[cell], y[cell], flags[cell]
         live = narrow(narrow(a != 0) & narrow(b != 0))
         steps = narrow(narrow(narrow(narrow(narrow(abs(a)) * xs) + narrow(narrow(abs(b)) * ys)) + start) * live)
@@ -63,13 +63,13 @@ def decode(
 @kernel
 def add_exponents(
     x: Plane, y: Plane, flags: Plane, product: Plane, out: Plane, x_scale: int, y_scale: int, offset: int,
-    fraction_shift: int, width: int,
+    fraction_shift: int,
 ) -> None:  # fmt: skip
     """Add the exponents: P = u · 2^fraction_shift, fraction_shift = F − log2(B); lane 1 takes negative products."""
     narrow = product.dtype.type
     start, places = narrow(offset), narrow(fraction_shift)
     xs, ys = narrow(x_scale), narrow(y_scale)
-    for cell in range(width, product.size):
+    for cell in range(product.size):
         a, b, flag = x[cell], y[cell], flags[cell]
         live = narrow(narrow(a != 0) & narrow(b != 0))
         steps = narrow(narrow(narrow(narrow(narrow(abs(a)) * xs) + narrow(narrow(abs(b)) * ys)) + start) * live)
@@ -80,25 +80,25 @@ def add_exponents(
 
 
 @kernel
-def scale(product: Plane, flags: Plane, constants: NDArray[np.int64], width: int) -> None:
+def scale(product: Plane, flags: Plane, constants: NDArray[np.int64]) -> None:
     """Multiply every product by the constant of its fraction; one accumulator takes them all."""
     narrow = product.dtype.type
     for step in range(constants.size):
         factor, number = narrow(constants[step]), narrow(step)
-        for cell in range(width, product.size):
+        for cell in range(product.size):
             hit = narrow(flags[cell] >> LANE_SHIFT) == number
             product[cell] = narrow(product[cell] * (factor if hit else narrow(1)))
     keep = narrow((1 << LANE_SHIFT) - 1)
-    for cell in range(width, product.size):
+    for cell in range(product.size):
         flags[cell] = narrow(flags[cell] & keep)
 
 
 @kernel
-def drop_low_bits(product: Plane, bits: int, truncate: bool, width: int) -> None:
+def drop_low_bits(product: Plane, bits: int, truncate: bool) -> None:
     """Drop low bits: two's complement is floored, sign–magnitude words are truncated."""
     narrow = product.dtype.type
     places = narrow(bits)
     least = narrow(narrow(narrow(1) << places) - narrow(1)) if truncate else narrow(0)
-    for cell in range(width, product.size):
+    for cell in range(product.size):
         word = product[cell]
         product[cell] = narrow(narrow(word + (least if word < 0 else narrow(0))) >> places)

@@ -24,7 +24,7 @@ _CHUNKS = 64
 _SMALLEST_CHUNK = 16384
 _LANES = 64
 _TILE = 64 * _LANES  # elements read once for all ranges: they stay in the first-level cache
-_HUGE = 2.0**400  # larger values count as this one, so that no square overflows; no range comes near
+_HUGE = 2.0**96  # larger values count as this one: beyond it float64 squares could not tell the ranges apart
 _SIGNLESS = 2**63 - 1
 _EXPONENT_BIAS = 1023
 COUNT, SUM, SQUARES, ERRORS = range(4)  # columns of the moments
@@ -35,7 +35,7 @@ def best_fsr(values: Values, word: LinearWord | LogWord, signed: bool) -> int:
     """Return the full-scale range in FSR_MIN…FSR_MAX with the least Σ (x − decode(encode(x)))².
 
     The smaller range wins a tie. A tensor without a value that the word could show (all zeros; for an
-    unsigned word also negatives) gets 0. Raises TraceError on NaN or infinity.
+    unsigned word also negatives) gets 0; |x| beyond 2^96 counts as 2^96. Raises TraceError on NaN or infinity.
     """
     flat = np.ascontiguousarray(values).reshape(-1)
     if flat.dtype not in (np.float32, np.float64):

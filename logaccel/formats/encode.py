@@ -94,9 +94,9 @@ def _encode_linear(values: Values, per_lsb: float, low: float, high: float, code
     bad = 0
     for block in parallel_range((values.size + _BLOCK - 1) // _BLOCK):
         for i in range(block * _BLOCK, min((block + 1) * _BLOCK, values.size)):
-            scaled = np.float64(values[i]) * per_lsb
-            bad += 0 if abs(scaled) < np.inf else 1
-            codes[i] = codes.dtype.type(min(max(round_away(scaled), low), high))
+            value = np.float64(values[i])
+            bad += 0 if abs(value) < np.inf else 1
+            codes[i] = codes.dtype.type(min(max(round_away(value * per_lsb), low), high))
     return bad
 
 

@@ -152,16 +152,16 @@ def comparison_grid(comparison: "Comparison") -> Grid:
     time = time_scale(row.time_us for row in rows)
     energy = energy_scale([value for row in rows for value in (row.energy_alu_pj, row.energy_array_pj)])
     area = area_scale([value for row in rows for value in (row.area.alu_um2, row.area_um2)])
-    bits = bits_scale([sum(row.bits_moved.values()) for row in rows])
+    bits = bits_scale([bits for row in rows for bits in (sum(row.bits_moved.values()), *row.bits_moved.values())])
     columns = [
         Column("cycles", tuple(format_cycles(row.total_cycles) for row in rows), "time"),
         Column(f"time\n{time.unit}", tuple(time.text(row.time_us) for row in rows), "time"),
         Column("util.\n%", tuple(format_percent(row.utilization) for row in rows), "time"),
-        Column(f"ALU\nenergy\n{energy.unit}", tuple(energy.text(row.energy_alu_pj) for row in rows), "cost"),
-        Column(f"array\nenergy\n{energy.unit}", tuple(energy.text(row.energy_array_pj) for row in rows), "cost"),
-        Column(f"ALU\narea\n{area.unit}", tuple(area.text(row.area.alu_um2) for row in rows), "cost"),
-        Column(f"array\narea\n{area.unit}", tuple(area.text(row.area_um2) for row in rows), "cost"),
-        Column(f"bits\nmoved\n{bits.unit}", tuple(bits.text(sum(row.bits_moved.values())) for row in rows), "cost"),
+        Column(f"ALU\nenergy\n{energy.unit}", tuple(energy.text(row.energy_alu_pj) for row in rows), "energy"),
+        Column(f"array\nenergy\n{energy.unit}", tuple(energy.text(row.energy_array_pj) for row in rows), "energy"),
+        Column(f"ALU\narea\n{area.unit}", tuple(area.text(row.area.alu_um2) for row in rows), "area"),
+        Column(f"array\narea\n{area.unit}", tuple(area.text(row.area_um2) for row in rows), "area"),
+        Column(f"bits\nmoved\n{bits.unit}", tuple(bits.text(sum(row.bits_moved.values())) for row in rows), "moved"),
         *_accuracy_columns(comparison),
         *_snr_columns(rows),
         *(
@@ -295,4 +295,4 @@ def _count(number: int | None) -> str:
 
 def _short(number_format: Format) -> str:
     text = describe(number_format)
-    return text.replace(" signed", " ±").replace(" unsigned", "").replace("base ", "").replace(",", "")
+    return text.replace(" signed", " ±").replace(" unsigned", "").replace(",", "")

@@ -55,7 +55,7 @@ def check_suffix(path: str | Path) -> None:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure in the format of the file's suffix, whole or not at all; same figure, same bytes.
+    """Write a figure in the format of the file's suffix, whole or not at all; nothing in it depends on the time.
 
     Raises ConfigError for a suffix that is none of SUFFIXES, OSError where the file cannot be written.
     """
@@ -76,6 +76,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 def new_figure(width: float, height: float, rows: tuple[SimulationResult, ...], subject: str) -> ReportFigure:
     """Return an empty figure, size in inches, with its caption line at the bottom."""
     figure = ReportFigure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.1, w_pad=0.06)  # type: ignore[union-attr,call-arg]
     profiles = list(dict.fromkeys(printable(row.area.provenance.profile) for row in rows))
     figure.caption = (
         f"logaccel {rows[0].version} · {printable(rows[0].network)}, batch {rows[0].batch} · "
@@ -104,7 +105,8 @@ def name_ticks(axes: Axes, axis: str, names: list[str], rotation: float = 0) -> 
         axes.set_xticks(
             positions, names, rotation=rotation, ha="right" if rotation else "center", rotation_mode="anchor"
         )
-        axes.set_xlim(-0.6, len(names) - 0.4)
+        slack = max(0.0, (4 - len(names)) / 2)  # a single bar need not fill the page
+        axes.set_xlim(-0.6 - slack, len(names) - 0.4 + slack)
         plain(axes.get_xticklabels())
     else:
         axes.set_yticks(positions, names)

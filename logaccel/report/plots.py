@@ -1,10 +1,11 @@
 """Figures of results: cycles, energy and area by component, utilization, errors. Needs no display."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import FigureBase
 
 from logaccel.report.content import component_label
 from logaccel.report.figure import (
@@ -76,35 +77,30 @@ def plot_comparison(comparison: "Comparison") -> ReportFigure:
     rows = comparison.rows
     names = [printable(row.arch.name) for row in rows]
     with_values = rows[0].values_simulated
-    bars = 1.1 + 0.3 * len(rows)
-    heights = [bars, *([bars] if with_values else []), 2.6]
-    figure = new_figure(max(11.0, min(18.0, 4 + 0.45 * len(rows[0].layers))), sum(heights) + 1.6, rows, "comparison")
-    figure.suptitle(
-        f"{printable(rows[0].network)} on {len(rows)} architecture{'s' if len(rows) > 1 else ''}",
-        fontsize=12, color=INK, x=0.01, ha="left",
-    ).set_parse_math(False)  # fmt: skip
-    grid = figure.add_gridspec(len(heights), 2, height_ratios=heights)
+    height = (1.2 + 0.3 * len(rows)) * (2 if with_values else 1) + 0.8
+    figure = new_figure(max(11.0, min(18.0, 4 + 0.45 * len(rows[0].layers))), height + 3.6, rows, "comparison")
+    title = f"{printable(rows[0].network)} on {len(rows)} architecture{'s' if len(rows) > 1 else ''}"
+    figure.suptitle(title, fontsize=12, color=INK, x=0.01, ha="left").set_parse_math(False)
+    parts: Any = figure.subfigures(2, 1, height_ratios=[height, 3.0])
+    above, below = parts
+    panels = above.subplots(2 if with_values else 1, 2, squeeze=False)
 
-    energy, area = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
-    in_pj = energy_scale(row.energy_array_pj for row in rows)
-    _rows_of_stacks(
-        energy, [row.energy_pj for row in rows], [in_pj.text(row.energy_array_pj) for row in rows], in_pj.size
-    )
-    dress(energy, f"Array energy ({in_pj.unit})", "x")
-    name_ticks(energy, "y", names)
-    in_um2 = area_scale(row.area_um2 for row in rows)
-    _rows_of_stacks(area, [row.area.um2 for row in rows], [in_um2.text(row.area_um2) for row in rows], in_um2.size)
-    dress(area, f"Array area ({in_um2.unit})", "x")
-    name_ticks(area, "y", [""] * len(names))
-    _shared_legend(figure, [energy, area])
-
+    in_pj = energy_scale(value for row in rows for value in (row.energy_alu_pj, row.energy_array_pj))
+    labels = [f"{in_pj.text(row.energy_array_pj)} (ALU {in_pj.text(row.energy_alu_pj)})" for row in rows]
+    _rows_of_stacks(panels[0, 0], [row.energy_pj for row in rows], labels, in_pj.size)
+    dress(panels[0, 0], f"Array energy ({in_pj.unit})", "x")
+    in_um2 = area_scale(value for row in rows for value in (row.area.alu_um2, row.area_um2))
+    labels = [f"{in_um2.text(row.area_um2)} (ALU {in_um2.text(row.area.alu_um2)})" for row in rows]
+    _rows_of_stacks(panels[0, 1], [row.area.um2 for row in rows], labels, in_um2.size)
+    dress(panels[0, 1], f"Array area ({in_um2.unit})", "x")
+    _shared_legend(above, list(panels[0]))
     if with_values:
-        noise, correct = figure.add_subplot(grid[1, 0]), figure.add_subplot(grid[1, 1])
-        _noise(noise, comparison)
-        name_ticks(noise, "y", names)
-        _top1(correct, comparison)
-        name_ticks(correct, "y", [""] * len(names))
-    _cycles_of_layers(figure.add_subplot(grid[-1, :]), rows)
+        _noise(panels[1, 0], comparison)
+        _top1(panels[1, 1], comparison)
+    for left, right in panels:
+        name_ticks(left, "y", names)
+        name_ticks(right, "y", [""] * len(names))
+    _cycles_of_layers(below.subplots(), rows)
     return figure
 
 
@@ -133,7 +129,7 @@ def _rows_of_stacks(axes: Axes, stacks: list[dict[str, float]], labels: list[str
     _stack(axes, stacks, size, vertical=False)
     for index, (stack, label) in enumerate(zip(stacks, labels, strict=True)):
         _label_right(axes, sum(stack.values()) / size, index, label)
-    axes.margins(x=0.14)
+    axes.margins(x=0.34)  # room for the labels
 
 
 def _label_right(axes: Axes, x: float, y: float, label: str) -> None:
@@ -146,13 +142,14 @@ def _legend(axes: Axes) -> None:
     axes.legend(fontsize=7.5, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
 
 
-def _shared_legend(figure: ReportFigure, panels: list[Axes]) -> None:
+def _shared_legend(figure: FigureBase, panels: list[Axes]) -> None:
     """Name every component once, above all panels."""
-    found = {}
+    found: dict[str, Any] = {}
     for panel in panels:
-        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+        handles, labels = panel.get_legend_handles_labels()
+        for handle, label in zip(handles, map(str, labels), strict=True):
             found.setdefault(label, handle)
-    figure.legend(list(found.values()), list(found), loc="outside upper right", ncols=4, fontsize=8, frameon=False)
+    figure.legend(list(found.values()), [*found], loc="outside upper right", ncols=4, fontsize=8, frameon=False)
 
 
 def _utilization(axes: Axes, result: SimulationResult) -> None:
@@ -212,7 +209,7 @@ def _top1(axes: Axes, comparison: "Comparison") -> None:
     if reference is not None:
         axes.axvline(
             100 * reference, color=INK, linewidth=1, linestyle="--",
-            label=f"float network, label ({format_percent(reference)})",
+            label=f"accuracy of the float network ({format_percent(reference)})",
         )  # fmt: skip
         shown.append(100 * reference)
     low = max(0.0, np.floor(min(shown) - 0.06 * (100 - min(shown)) - 0.5))
@@ -237,7 +234,9 @@ def _cycles_of_layers(axes: Axes, rows: tuple[SimulationResult, ...]) -> None:
         if len(layers) * len(alike) <= MOST_LABELLED_BARS:
             axes.bar_label(drawn, [scale.text(v) for v in cycles], fontsize=LABEL_SIZE, padding=2, color=INK)
     axes.margins(y=0.14)
-    dress(axes, "Cycles per layer" + (f" ({scale.unit})" if scale.unit else ""), "y")
+    same = f", the same on all {len(rows)} architectures" if len(alike) == 1 < len(rows) else ""
+    dress(axes, "Cycles per layer" + (f" ({scale.unit})" if scale.unit else "") + same, "y")
     name_ticks(axes, "x", layers, rotation=0 if len(layers) <= 8 else 45)
-    legend = axes.legend(fontsize=7.5, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    plain(legend.get_texts())
+    if len(alike) > 1:
+        legend = axes.legend(fontsize=7.5, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        plain(legend.get_texts())

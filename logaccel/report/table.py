@@ -58,10 +58,8 @@ class Grid:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for number, part in enumerate(self.parts(options.max_width)):
+            yield Text(self.title if number == 0 else f"{self.title} (continued)", style="bold")
             table = Table(
-                title=Text(self.title if number == 0 else f"{self.title} (continued)"),
-                title_justify="left",
-                title_style="bold",
                 box=box.SIMPLE_HEAD,
                 padding=(0, 1, 0, 0),
                 pad_edge=False,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from logaccel.report import content
@@ -113,7 +114,10 @@ def _lines(lines: list[str]) -> list[RenderableType]:
 
 
 def _remarks(lines: list[str]) -> list[RenderableType]:
-    return [Text(f"· {line}", style="dim") for line in lines]
+    remarks = Table.grid(padding=(0, 1, 0, 0))
+    for line in lines:
+        remarks.add_row("·", Text(line), style="dim")
+    return [remarks]
 
 
 def _plain(renderables: list[RenderableType], width: int) -> str:

@@ -101,9 +101,7 @@ def job_parameters(
     """Return the parameters of the hardware for one job; its array and dataflow overrule the architecture's."""
     arch = arch.model_copy(update={"array": job.array, "dataflow": job.dataflow})
     lane = Lane(output, job.datapath.lsb_exponent, (int(bias.min()), int(bias.max())), relu)
-    return layer_parameters(
-        arch, job.datapath, image.plan.matrix.reduction, lane, image.addresses, increment=increment
-    )
+    return layer_parameters(arch, job.datapath, image.plan.matrix.reduction, lane, image.addresses, increment=increment)
 
 
 def write_inputs(folder: Path, image: LayerImage, parameters: Parameters) -> None:
@@ -143,9 +141,7 @@ def simulate(folder: Path, tool: str, simulator: Simulator) -> None:
         ]  # fmt: skip
         run = ["build/bench"]
     for command in (build + sources, run):
-        outcome = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, check=False, timeout=_RUN_SECONDS
-        )
+        outcome = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=_RUN_SECONDS)
         if outcome.returncode:
             detail = (outcome.stderr or outcome.stdout).strip()
             raise ConfigError(f"rtl: {command[0]}: failed with exit code {outcome.returncode}:\n{detail}")
@@ -192,11 +188,10 @@ def _bound(image: LayerImage, rows: int) -> int:
     return image.plan.stream_length + rows + 2 * array.rows + array.cols + array.pipeline_stages + 2
 
 
-def _split(digits: str, banks: int, bits: int) -> list[int | None]:
-    """Return the words of a line of hexadecimal digits; None where a bit is unknown (never written)."""
-    binary = "".join(f"{int(digit, 16):04b}" if digit not in "xXzZ" else "xxxx" for digit in digits)
+def _split(binary: str, banks: int, bits: int) -> list[int | None]:
+    """Return the words of a line of binary digits; None where a bit is unknown (never written)."""
     words = [binary[len(binary) - (n + 1) * bits : len(binary) - n * bits] for n in range(banks)]
-    return [None if "x" in word else int(word, 2) for word in words]
+    return [None if "x" in word.lower() else int(word, 2) for word in words]
 
 
 def _write_hex(path: Path, words: Words, bits: int) -> None:

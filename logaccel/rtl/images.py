@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logaccel.engine.job import LayerJob
+from logaccel.formats import Format
+from logaccel.formats.encode import Codes
 from logaccel.rtl.parameters import Addresses, Parameters, word_of
 from logaccel.schedule.folds import FoldPlan, plan_folds
 
@@ -109,8 +111,8 @@ def render_fold(fold: Fold, parameters: Parameters) -> int:
     return word
 
 
-def _as_words(codes: NDArray[np.signedinteger], number_format: object) -> Words:
-    return np.array([word_of(int(code), number_format) for code in codes.reshape(-1)], np.int64)  # type: ignore[arg-type]
+def _as_words(codes: Codes, number_format: Format) -> Words:
+    return np.array([word_of(int(code), number_format) for code in codes.reshape(-1)], np.int64)
 
 
 def _banks(words: Words, banks: int) -> Words:
@@ -153,7 +155,8 @@ def _stationary(plan: FoldPlan, moving: Words, stationary: Words, bias: Words) -
     left = np.concatenate([_banks(group.T, rows) for group in moving])  # [(group, K slice), t, row]
     k_slices = len(left) // matrix.groups
     item_slices = -(-stationary.shape[1] // cols)
-    top, folds = [], []
+    top: list[Words] = []
+    folds: list[Fold] = []
     for f in range(plan.count):
         group, outer, inner = int(plan.group[f]), int(plan.slice_of_outer[f]), int(plan.slice_of_inner[f])
         r, c = int(plan.rows[f]), int(plan.cols[f])
@@ -164,7 +167,7 @@ def _stationary(plan: FoldPlan, moving: Words, stationary: Words, bias: Words) -
             Fold(
                 rows=r,
                 cols=c,
-                continues=inner > 0,
+                continues=bool(inner > 0),
                 final=inner == k_slices - 1,
                 left=(group * k_slices + inner) * length,
                 top=sum(len(part) for part in top),

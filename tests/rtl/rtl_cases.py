@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import oracle
+from pydantic import ValidationError
 
 from logaccel.arch import Architecture, PEArray
 from logaccel.arch.model import PostProcessing
@@ -121,7 +122,7 @@ def random_case(seed: int) -> Case:
     while True:
         try:
             return _draw(rng)
-        except LogaccelError:
+        except (LogaccelError, ValidationError):
             continue
 
 

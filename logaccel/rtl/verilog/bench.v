@@ -78,7 +78,7 @@ module bench #(
         for (i = 0; i < OFMAP_WORDS; i = i + 1) begin
             address = i;
             @(posedge clock);
-            #1 $fdisplay(file, "ofmap %0d %h", i, ofmap_words);
+            #1 $fdisplay(file, "ofmap %0d %b", i, ofmap_words);
         end
         $fdisplay(file, "clipped %0d", clipped_count);
         $fdisplay(file, "cycles %0d", cycles);
