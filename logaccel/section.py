@@ -15,14 +15,19 @@ class Section(BaseModel):
 
 def problems(error: ValidationError, subject: str) -> str:
     """Return every problem of a failed validation, one line each: subject, key, rule, value."""
-    return "\n".join(_problem(item, subject) for item in error.errors())
+    return "\n".join(line for item in error.errors() for line in _lines(item, subject))
 
 
-def _problem(item: ErrorDetails, subject: str) -> str:
+def _lines(item: ErrorDetails, subject: str) -> list[str]:
+    """Return one line for each line of the rule: a validator may find several faults."""
     key = ".".join(str(part) for part in item["loc"] if not _is_union_tag(part))
-    rule = _rule(item)
     place = f"{subject}: {key}" if key else subject
-    return f"{place}: {rule}"
+    return [f"{place}: {rule}" for rule in _rule(item).splitlines()]
+
+
+def _bound(limit: float) -> str:
+    """Return a bound as users write it: 10000, not 10000.0."""
+    return str(int(limit)) if limit == int(limit) else str(limit)
 
 
 def _is_union_tag(part: int | str) -> bool:
@@ -42,11 +47,11 @@ def _rule(item: ErrorDetails) -> str:
         case "missing":
             return "required, but missing"
         case "greater_than_equal":
-            return f"must be at least {context['ge']}, got {value!r}"
+            return f"must be at least {_bound(context['ge'])}, got {value!r}"
         case "less_than_equal":
-            return f"must be at most {context['le']}, got {value!r}"
+            return f"must be at most {_bound(context['le'])}, got {value!r}"
         case "greater_than":
-            return f"must be greater than {context['gt']}, got {value!r}"
+            return f"must be greater than {_bound(context['gt'])}, got {value!r}"
         case "literal_error":
             return f"must be {context['expected']}, got {value!r}"
         case "union_tag_not_found":

@@ -1,7 +1,11 @@
 """Number formats: every code of every small format, every threshold one ulp either side, software and circuit."""
 
+import contextlib
+import io
+import re
 from fractions import Fraction
 from math import inf, nan, nextafter
+from pathlib import Path
 
 import numpy as np
 import oracle
@@ -54,7 +58,9 @@ def test_every_code_survives_its_value(fmt: Format) -> None:
 def test_thresholds_one_ulp_either_side(fmt: Format, dtype: type[np.floating]) -> None:
     if isinstance(fmt, LinearFormat):
         low, high = oracle.linear_limits(fmt)
-        edges = [float((Fraction(2 * code + 1, 2)) * oracle.power_of_two(fmt.lsb_exponent)) for code in range(low, high + 1)]
+        edges = [
+            float((Fraction(2 * code + 1, 2)) * oracle.power_of_two(fmt.lsb_exponent)) for code in range(low, high + 1)
+        ]
     else:
         half = 0.5 if fmt.rounding == "nearest" else 0.0
         exponents = [oracle.log_exponent(fmt, code) - half for code in range(1, fmt.max_code + 2)]
@@ -98,7 +104,9 @@ def test_with_enough_round_bits_the_circuit_is_the_software_encoder(fmt: LogForm
 @pytest.mark.parametrize("fmt", [fmt for fmt in LINEAR if fmt.fsr == 0], ids=name_of)
 def test_the_linear_circuit_at_every_tie(fmt: LinearFormat) -> None:
     for lsb in (-12, -5, 0, 40):
-        around = {(2 * q + 1) * 2 ** max(fmt.lsb_exponent - lsb, 0) // 2 + d for q in range(-70, 70) for d in (-1, 0, 1)}
+        around = {
+            (2 * q + 1) * 2 ** max(fmt.lsb_exponent - lsb, 0) // 2 + d for q in range(-70, 70) for d in (-1, 0, 1)
+        }
         values = sorted(around | {2**62, -(2**62)})
         got = encode_accumulators(np.array(values, np.int64), lsb, fmt, 8)
         assert got.tolist() == [oracle.hardware_encode(value, lsb, fmt, 8) for value in values]
@@ -208,3 +216,33 @@ def test_one_ulp_matters() -> None:
     assert nextafter(below, 2) == above and Fraction(below) ** 2 < 2 < Fraction(above) ** 2
     fmt = LogWord(bits=4).at(4, signed=False)
     assert encode(np.array([below, above]), fmt).tolist() == [12, 13]
+
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.mark.parametrize("page", ["formats.md", "architectures.md"])
+def test_the_page_s_code_prints_what_the_page_says(page: str) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    names: dict[str, object] = {}
+    checked = 0
+    for code, output in re.findall(r"```python\n(.*?)```\n(?:\n(?:prints\n\n)?```text\n(.*?)```)?", text, re.DOTALL):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(code, names)
+        assert printed.getvalue() == output
+        checked += bool(output)
+    assert checked == {"formats.md": 3, "architectures.md": 1}[page]
+
+
+def test_the_page_s_tables_of_codes() -> None:
+    rows = dict(
+        re.findall(r"^\| ((?:linear|log) 3 b, [^|]*) \| (.*) \|$", (DOCS / "formats.md").read_text("utf-8"), re.M)
+    )
+    words = {"linear 3 b": LinearWord(bits=3), "log 3 b, base 2": LogWord(bits=3)}
+    words["log 3 b, base √2"] = LogWord(bits=3, steps_per_octave=2)
+    assert len(rows) == 6
+    for name, row in rows.items():
+        word, sign = name.rsplit(", ", 1)
+        fmt = words[word].at(1, sign == "signed")
+        assert row == " ".join(f"{code}→{float(oracle.decode(code, fmt)):.4g}" for code in oracle.all_codes(fmt))

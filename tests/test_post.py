@@ -8,7 +8,12 @@ from logaccel.engine.post import bias_words, post_process
 from logaccel.errors import TraceError
 from logaccel.formats import LinearWord, LogWord
 
-WORDS = [LinearWord(bits=8), LinearWord(bits=16), LogWord(bits=4), LogWord(bits=5, steps_per_octave=2, rounding="floor")]
+WORDS = [
+    LinearWord(bits=8),
+    LinearWord(bits=16),
+    LogWord(bits=4),
+    LogWord(bits=5, steps_per_octave=2, rounding="floor"),
+]
 
 
 @pytest.mark.parametrize("word", WORDS, ids=str)
@@ -22,7 +27,8 @@ def test_every_channel_has_its_own_bias(word: LinearWord | LogWord, relu: bool, 
     for lsb in (-30, -11, 3):
         codes = post_process(psum, lsb, bias, relu, fmt, 8)
         expected = [
-            [oracle.post_process(int(p), lsb, float(b), relu, fmt, 8) for p, b in zip(row, bias, strict=True)] for row in psum
+            [oracle.post_process(int(p), lsb, float(b), relu, fmt, 8) for p, b in zip(row, bias, strict=True)]
+            for row in psum
         ]
         assert codes.dtype == fmt.code_dtype and codes.tolist() == expected
 

@@ -38,10 +38,10 @@ class PostProcessing(Section):
 class LayerSettings(Section):
     """What one layer does differently; what is not given stays as in the architecture."""
 
-    pe: AnyPE | None = None
-    activation: Word | None = None
-    weight: Word | None = None
-    output: Word | None = None
+    pe: Annotated[AnyPE | None, Field(description="as in the architecture, replaced whole")] = None
+    activation: Annotated[Word | None, Field(description="word of the layer's ifmap")] = None
+    weight: Annotated[Word | None, Field(description="word of the layer's filters")] = None
+    output: Annotated[Word | None, Field(description="word of the ofmap; of the last layer only")] = None
 
 
 class Architecture(Section):
@@ -49,17 +49,17 @@ class Architecture(Section):
 
     name: Annotated[str, Field(min_length=1, description="how results call it")]
     description: Annotated[str, Field(description="one line on what it is for")] = ""
-    pe: AnyPE
+    pe: Annotated[AnyPE, Field(description="how a PE multiplies and accumulates")]
     activation: Annotated[Word, Field(description="word of ifmaps and of the ofmaps that become ifmaps")]
     weight: Annotated[Word, Field(description="word of filters; always signed")]
     output: Annotated[Word, Field(description="word of an ofmap that feeds no layer of the trace (logits)")] = LinearWord(
         bits=16
     )
-    array: PEArray
+    array: Annotated[PEArray, Field(description="geometry and timing of the PE array")]
     dataflow: Annotated[
         Dataflow, Field(description="os, ws or is: psum, weight or activation stays in the PE")
     ] = "os"
-    post: PostProcessing = PostProcessing()
+    post: Annotated[PostProcessing, Field(description="the lane below each column")] = PostProcessing()
     clock_mhz: Annotated[float, Field(gt=0, le=10_000, description="clock, for time and power only")] = 500.0
     cost_profile: Annotated[str, Field(description="name or path of the price table")] = "horowitz_45nm"
     layers: Annotated[
@@ -72,7 +72,7 @@ class Architecture(Section):
         for key, settings in self.layers.items():
             faults += [fault for fault in _faults(f"layers.{key}: ", _merged(self, settings)) if fault not in faults]
         if faults:
-            raise ValueError("; ".join(faults))
+            raise ValueError("\n".join(faults))
         return self
 
     def for_layer(self, name: str, index: int, count: int) -> "Architecture":

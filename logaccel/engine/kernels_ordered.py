@@ -97,7 +97,10 @@ def accumulate_logs(
             read_weights(weights[k, m0:m1], terms, rows[0], rows[1])
             for p in range(p0, p1):
                 if operands[p, k] != 0:
-                    clipped += _accumulate_log(operands[p, k], terms, rows[0], rows[1], sums[p - p0])
+                    rails_here = sums[p - p0]
+                    clipped += _accumulate_log(
+                        operands[p, k], terms, rows[0], rows[1], rails_here[0], rails_here[1]
+                    )
         for p in range(p0, p1):
             for m in range(m0, m1):
                 rails[0, p, m] = max(np.int64(-1), np.int64(sums[p - p0, 0, m - m0]))
@@ -106,9 +109,12 @@ def accumulate_logs(
 
 
 @kernel
-def _accumulate_log(code: int, terms: Terms, signs: Work, steps: Work, sums: Work) -> int:
-    """Take one activation's products into both rails: s ← max(s, P) + (2^F >> |⌊s⌋ − ⌊P⌋|), limited."""
-    unit = sums.dtype.type
+def _accumulate_log(code: int, terms: Terms, signs: Work, steps: Work, positive: Work, negative: Work) -> int:
+    """Take one activation's products into both rails: s ← max(s, P) + (2^F >> |⌊s⌋ − ⌊P⌋|), limited.
+
+    Branch-free: both rails are read and written at every m; the one that the product does not meet keeps its word.
+    """
+    unit = positive.dtype.type
     one = unit(np.int64(1) << terms.fraction_bits)
     fraction = unit(terms.fraction_bits)
     top = unit((np.int64(1) << terms.acc_bits) - 1)
@@ -118,14 +124,16 @@ def _accumulate_log(code: int, terms: Terms, signs: Work, steps: Work, sums: Wor
     sign = unit(1) if code > 0 else unit(-1)
     clipped = unit(0)
     for m in range(signs.size):
+        side = unit(signs[m] * sign)  # −1, 0, 1
+        above, below = positive[m], negative[m]
         product = unit(unit(start + steps[m]) << up)
-        negative = signs[m] * sign < 0
-        live = signs[m] != 0
-        old = sums[1, m] if negative else sums[0, m]
-        distance = unit(abs(unit(unit(old >> fraction) - unit(product >> fraction))))
-        new = unit(max(old, product) + unit(one >> min(distance, farthest)))
-        kept = unit(min(new, top))
-        clipped = unit(clipped + unit(live and kept != new))
-        sums[0, m] = kept if live and not negative else sums[0, m]
-        sums[1, m] = kept if live and negative else sums[1, m]
+        old = below if side < 0 else above
+        distance = unit(unit(old >> fraction) - unit(product >> fraction))
+        distance = unit(-distance) if distance < 0 else distance
+        distance = farthest if distance > farthest else distance
+        new = unit((old if old > product else product) + unit(one >> distance))
+        kept = top if new > top else new
+        clipped = unit(clipped + unit(unit(kept != new) & unit(side != 0)))
+        positive[m] = kept if side > 0 else above
+        negative[m] = kept if side < 0 else below
     return int(clipped)

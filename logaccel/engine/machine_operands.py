@@ -3,8 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from logaccel.engine.combine import combine_bins, combine_rails
 from logaccel.engine.job import LayerJob
-from logaccel.engine.machine_state import Numbers, Words
+from logaccel.engine.machine_passes import Cells
+from logaccel.engine.machine_state import Numbers
 from logaccel.pe import Datapath, Product
 from logaccel.workload import MatrixShape
 
@@ -20,7 +22,7 @@ def word_dtype(datapath: Datapath) -> np.dtype[np.signedinteger]:
     return np.dtype(np.int32 if fits else np.int64)
 
 
-def activation_matrix(job: LayerJob, dtype: np.dtype[np.signedinteger]) -> Words:
+def activation_matrix(job: LayerJob, dtype: np.dtype[np.signedinteger]) -> Cells:
     """Return activation codes [group, pixel, k], pixel = (n·P + p)·Q + q, k = (c·R + r)·S + s; padding is 0."""
     layer, batch = job.layer, job.batch
     shape = layer.matrix(batch)
@@ -41,7 +43,7 @@ def activation_matrix(job: LayerJob, dtype: np.dtype[np.signedinteger]) -> Words
     )
 
 
-def weight_matrix(job: LayerJob, dtype: np.dtype[np.signedinteger]) -> Words:
+def weight_matrix(job: LayerJob, dtype: np.dtype[np.signedinteger]) -> Cells:
     """Return weight codes [group, k, channel]."""
     shape = job.layer.matrix(job.batch)
     codes = job.filter_codes.reshape(shape.groups, shape.channels, shape.reduction)
@@ -68,15 +70,9 @@ def fold_list(shape: MatrixShape, job: LayerJob) -> Numbers:
     )
 
 
-def combined(raw: Words, datapath: Datapath) -> NDArray[np.int64]:
+def combined(raw: Cells, datapath: Datapath) -> NDArray[np.int64]:
     """Return psums from raw accumulators [..., lane]: bins times their constants, or rails turned linear."""
-    words = raw.astype(np.int64)
+    lanes = np.moveaxis(raw.astype(np.int64), -1, 0)
     if datapath.product is Product.LOGSUM:
-        places = np.int64(datapath.fraction_bits)
-        one = np.int64(1) << places
-        octaves = np.where(words < 0, 0, words >> places)
-        linear = np.where(words < 0, 0, (one + (words & (one - 1))) << octaves)
-        return linear[..., 0] - linear[..., 1]
-    if datapath.binned:
-        return (words * np.array(datapath.constants, np.int64)).sum(axis=-1)
-    return words[..., 0]
+        return combine_rails(lanes, datapath.fraction_bits)
+    return combine_bins(lanes, datapath)

@@ -1,13 +1,13 @@
-"""Passes over one register plane of the array: what every PE does in one cycle. Callers validate.
+"""Passes over the array: what every PE does in one cycle. Callers validate.
 
-A plane is flat: cell (row + 1)·width + col belongs to PE(row, col), cells 0…width − 1 are the top edge.
-So the left neighbour is one cell back, the PE above is `width` cells back, and one contiguous loop
-serves the whole array. A pass reads the planes of this cycle and writes those of the next. At the first
-column "one cell back" is the row above: the caller overwrites that column with what enters at the left.
+All registers of one name form a *plane*: cell (row + 1)·width + col belongs to PE(row, col), cells
+0…width − 1 are the top edge. All planes lie in one array `cells`, and a pass is told where PE(0, 0) lies
+in each: `own`. Its left neighbour is then at own − 1 and the PE above at own − width, for every PE at
+once, so that one contiguous loop serves the array. At column 0 "one back" is the row above: the caller
+overwrites that column with what enters at the left. A pass reads this cycle's planes, writes the next's.
 
-Every loop counts from 0 over views that start where it needs them: an index that the compiler can prove
-non-negative is what lets it vectorise (eleven times faster here); so are few arrays per loop, beyond some
-eight overlap checks it gives up.
+Indices are unsigned: one that the compiler can prove non-negative is what lets it vectorise (eleven
+times faster here). One array and few planes per loop keep its overlap checks below the limit of eight.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from logaccel.jit import kernel
 
-Plane = NDArray[np.signedinteger]
+Cells = NDArray[np.signedinteger]
 
 # Flags that travel with operands; the first three travel on with the product.
 VALID = 1
@@ -42,229 +42,193 @@ EMPTY_RAIL = -1
 
 
 @kernel
-def shift_right(before: Plane, after: Plane, width: int) -> None:
-    """Move every word one PE to the right."""
-    left, own = before[width - 1 : before.size - 1], after[width:]
-    for cell in range(own.size):
-        own[cell] = left[cell]
+def move(cells: Cells, source: int, target: int, number: int) -> None:
+    """Copy registers: from the left, from above, or to the PE's own next pipeline stage."""
+    source_, target_ = np.uint64(source), np.uint64(target)
+    for i in range(np.uint64(number)):
+        cells[target_ + i] = cells[source_ + i]
 
 
 @kernel
-def shift_down(before: Plane, after: Plane, width: int) -> None:
-    """Move every word one PE down."""
-    above, own = before[: before.size - width], after[width:]
-    for cell in range(own.size):
-        own[cell] = above[cell]
-
-
-@kernel
-def copy(before: Plane, after: Plane) -> None:
-    """Move every word to the next pipeline stage of its PE."""
-    for cell in range(after.size):
-        after[cell] = before[cell]
-
-
-@kernel
-def count(flags: Plane, mask: int, width: int) -> int:
+def count(cells: Cells, flags: int, mask: int, number: int) -> int:
     """Return how many PEs have all flags of the mask set."""
-    narrow = flags.dtype.type
+    narrow = cells.dtype.type
+    flags_ = np.uint64(flags)
     wanted = narrow(mask)
-    own = flags[width:]
     found = narrow(0)
-    for cell in range(own.size):
-        found = narrow(found + narrow(narrow(own[cell] & wanted) == wanted))
+    for i in range(np.uint64(number)):
+        found = narrow(found + narrow(narrow(cells[flags_ + i] & wanted) == wanted))
     return np.int64(found)
 
 
 @kernel
-def join_operands(arriving: Plane, before: Plane, after: Plane, width: int) -> None:
+def join_operands(cells: Cells, left: int, above: int, target: int, number: int) -> None:
     """Take operand flags from the left; an operand is valid only where a valid word comes from above too (OS)."""
-    narrow = before.dtype.type
-    left, above, own = arriving[width:], before[: before.size - width], after[width:]
+    narrow = cells.dtype.type
+    left_, above_, target_ = np.uint64(left), np.uint64(above), np.uint64(target)
     pulse, travelling = narrow(PULSE), narrow(WITH_PRODUCT)
-    for cell in range(own.size):
-        joined = narrow(-narrow(above[cell] & VALID))
-        own[cell] = narrow(left[cell] & narrow(narrow(travelling & joined) | pulse))
+    for i in range(np.uint64(number)):
+        joined = narrow(-narrow(cells[above_ + i] & narrow(VALID)))
+        cells[target_ + i] = narrow(cells[left_ + i] & narrow(narrow(travelling & joined) | pulse))
 
 
 @kernel
-def take_status(arriving: Plane, before: Plane, after: Plane, overlap: bool, width: int) -> None:
+def take_status(
+    cells: Cells, left: int, above: int, own: int, target: int, overlap: bool, number: int
+) -> None:
     """Decide which PEs take a stationary word, swap it in, and hold a valid one (WS, IS).
 
     A PE takes while its column loads and the PE above took one cycle earlier; the first cycle of a load
     forgets what the load before it left behind, and without shadow registers invalidates the column.
     """
-    narrow = before.dtype.type
-    forget = narrow(0 if overlap else 1)
-    swaps = narrow(1 if overlap else 0)
-    left, above, own, result = arriving[width:], before[: before.size - width], before[width:], after[width:]
-    for cell in range(result.size):
-        flags, old, upper = left[cell], own[cell], above[cell]
-        load = narrow(narrow(flags >> 4) & 1)
-        restart = narrow(narrow(flags >> 5) & 1)
-        swap = narrow(narrow(flags >> 3) & 1)
-        took_above = narrow(narrow(narrow(upper >> 1) & narrow(1 - restart)) | narrow(upper >> 3))
-        take = narrow(narrow(load & took_above) & 1)
-        stays = narrow(narrow(1 - swap) & narrow(1 - narrow(restart & forget)))
-        chain = narrow(narrow(upper & take) | narrow(narrow(old & stays) & narrow(1 - take)))
-        shadowed = narrow(narrow(old & swap) | narrow(narrow(old >> 2) & narrow(1 - swap)))
-        held = narrow(narrow(narrow(shadowed & swaps) | narrow(chain & narrow(1 - swaps))) & 1)
-        result[cell] = narrow(narrow(chain & 1) | narrow(narrow(take << 1) | narrow(held << 2)))
+    narrow = cells.dtype.type
+    left_, above_, own_, target_ = np.uint64(left), np.uint64(above), np.uint64(own), np.uint64(target)
+    one, forget, shadows = narrow(1), narrow(0 if overlap else 1), narrow(1 if overlap else 0)
+    for i in range(np.uint64(number)):
+        flags, upper, old = cells[left_ + i], cells[above_ + i], cells[own_ + i]
+        swap = narrow(narrow(flags >> narrow(3)) & one)
+        load = narrow(narrow(flags >> narrow(4)) & one)
+        restart = narrow(narrow(flags >> narrow(5)) & one)
+        took_above = narrow(narrow(narrow(upper >> one) & narrow(one - restart)) | narrow(upper >> narrow(3)))
+        take = narrow(narrow(load & took_above) & one)
+        stays = narrow(narrow(one - swap) & narrow(one - narrow(restart & forget)))
+        chain = narrow(narrow(narrow(upper & take) | narrow(narrow(old & stays) & narrow(one - take))) & one)
+        swapped = narrow(narrow(old & swap) | narrow(narrow(old >> narrow(2)) & narrow(one - swap)))
+        held = narrow(narrow(swapped & shadows) | narrow(chain & forget))
+        cells[target_ + i] = narrow(chain | narrow(narrow(take << one) | narrow(held << narrow(2))))
 
 
 @kernel
-def take_chain(status: Plane, before: Plane, after: Plane, width: int) -> None:
-    """Shift the stationary words of loading columns down; `status` is that of the next cycle."""
-    narrow = before.dtype.type
-    marks, above, own, result = status[width:], before[: before.size - width], before[width:], after[width:]
-    for cell in range(result.size):
-        upper, old = above[cell], own[cell]
-        result[cell] = upper if narrow(marks[cell] & TOOK) != 0 else old
+def take_where(cells: Cells, flags: int, mask: int, source: int, own: int, target: int, number: int) -> None:
+    """Load a register from `source` where a flag is set, keep its own word elsewhere."""
+    narrow = cells.dtype.type
+    flags_, source_, own_, target_ = np.uint64(flags), np.uint64(source), np.uint64(own), np.uint64(target)
+    wanted = narrow(mask)
+    for i in range(np.uint64(number)):
+        new, old = cells[source_ + i], cells[own_ + i]
+        cells[target_ + i] = new if narrow(cells[flags_ + i] & wanted) != narrow(0) else old
 
 
 @kernel
-def swap_in(arriving: Plane, chain: Plane, before: Plane, after: Plane, width: int) -> None:
-    """Copy shadow to stationary registers where the first operand of a stream arrives."""
-    narrow = before.dtype.type
-    left, shadows, own, result = arriving[width:], chain[width:], before[width:], after[width:]
-    for cell in range(result.size):
-        shadow, old = shadows[cell], own[cell]
-        result[cell] = shadow if narrow(left[cell] & SWAP) != 0 else old
-
-
-@kernel
-def join_stationary(arriving: Plane, status: Plane, after: Plane, width: int) -> None:
+def join_stationary(cells: Cells, left: int, status: int, target: int, number: int) -> None:
     """Take operand flags from the left; an operand goes no further than the valid stationary words (WS, IS)."""
-    narrow = after.dtype.type
-    left, marks, result = arriving[width:], status[width:], after[width:]
+    narrow = cells.dtype.type
+    left_, status_, target_ = np.uint64(left), np.uint64(status), np.uint64(target)
     operand, column = narrow(VALID | SWAP), narrow(LOAD | RESTART)
-    for cell in range(result.size):
-        held = narrow(-narrow(narrow(marks[cell] >> 2) & 1))
-        result[cell] = narrow(left[cell] & narrow(narrow(held & operand) | column))
+    for i in range(np.uint64(number)):
+        held = narrow(-narrow(narrow(cells[status_ + i] >> narrow(2)) & narrow(1)))
+        cells[target_ + i] = narrow(cells[left_ + i] & narrow(narrow(held & operand) | column))
 
 
 @kernel
 def accumulate(
-    product: Plane, flags: Plane, before: Plane, after: Plane, distance: int, lane: int, saturate: bool,
-    low: int, high: int, width: int,
+    cells: Cells, product: int, flags: int, source: int, target: int, lane: int, saturate: bool, low: int,
+    high: int, number: int,
 ) -> int:  # fmt: skip
     """Add products to one accumulator of every PE; return how many additions were clipped or wrapped.
 
-    The psum comes from `distance` cells back: 0 (OS, the PE's own) or `width` (WS, IS, from above). The
-    first product of a psum meets 0. Where no product of this lane is valid the psum moves on unchanged.
+    `source` is the PE's own psum (OS) or the one above (WS, IS). The first product of a psum meets 0.
+    Where no product of this lane is valid the psum moves on unchanged.
     """
-    narrow = before.dtype.type
-    least, most = narrow(low), narrow(high)
+    narrow = cells.dtype.type
+    product_, flags_, source_, target_ = np.uint64(product), np.uint64(flags), np.uint64(source), np.uint64(target)
+    least, most, zero = narrow(low), narrow(high), narrow(0)
     wanted, mine = narrow(VALID | (lane << LANE_SHIFT)), narrow(VALID | (LANES_MASK << LANE_SHIFT))
-    terms, marks, result = product[width:], flags[width:], after[width:]
-    psums = before[width - distance : before.size - distance]
-    clipped = narrow(0)
+    clipped = zero
     if saturate:
-        for cell in range(result.size):
-            flag, old, term = marks[cell], psums[cell], terms[cell]
-            start = narrow(0) if narrow(flag & FIRST) != 0 else old
-            total = narrow(start + (term if narrow(flag & mine) == wanted else narrow(0)))
+        for i in range(np.uint64(number)):
+            flag, old, term = cells[flags_ + i], cells[source_ + i], cells[product_ + i]
+            start = zero if narrow(flag & narrow(FIRST)) != zero else old
+            total = narrow(start + (term if narrow(flag & mine) == wanted else zero))
             limited = min(max(total, least), most)
-            result[cell] = limited
+            cells[target_ + i] = limited
             clipped = narrow(clipped + narrow(total != limited))
     else:
         span = narrow(most - least)
-        for cell in range(result.size):
-            flag, old, term = marks[cell], psums[cell], terms[cell]
-            start = narrow(0) if narrow(flag & FIRST) != 0 else old
-            total = narrow(start + (term if narrow(flag & mine) == wanted else narrow(0)))
+        for i in range(np.uint64(number)):
+            flag, old, term = cells[flags_ + i], cells[source_ + i], cells[product_ + i]
+            start = zero if narrow(flag & narrow(FIRST)) != zero else old
+            total = narrow(start + (term if narrow(flag & mine) == wanted else zero))
             limited = narrow(narrow(narrow(total - least) & span) + least)
-            result[cell] = limited
+            cells[target_ + i] = limited
             clipped = narrow(clipped + narrow(total != limited))
     return np.int64(clipped)
 
 
 @kernel
 def accumulate_log(
-    product: Plane, flags: Plane, before: Plane, after: Plane, distance: int, rail: int, fraction_bits: int,
-    high: int, width: int,
+    cells: Cells, product: int, flags: int, source: int, target: int, rail: int, fraction_bits: int, high: int,
+    number: int,
 ) -> int:  # fmt: skip
     """Add log-domain products to one rail of every PE; return how many sums were limited.
 
     s ← max(s, P) + (2^F >> |⌊s⌋ − ⌊P⌋|); an empty rail takes P. Zero products change nothing.
     """
-    narrow = before.dtype.type
-    most, places, zero = narrow(high), narrow(fraction_bits), narrow(0)
+    narrow = cells.dtype.type
+    product_, flags_, source_, target_ = np.uint64(product), np.uint64(flags), np.uint64(source), np.uint64(target)
+    most, places, zero, empty = narrow(high), narrow(fraction_bits), narrow(0), narrow(EMPTY_RAIL)
     wanted = narrow(VALID | LIVE | (rail << LANE_SHIFT))
     checked = narrow(VALID | LIVE | (1 << LANE_SHIFT))
     one, furthest = narrow(1 << fraction_bits), narrow(fraction_bits + 1)
-    terms, marks, result = product[width:], flags[width:], after[width:]
-    psums = before[width - distance : before.size - distance]
     clipped = zero
-    for cell in range(result.size):
-        flag, old, term = marks[cell], psums[cell], terms[cell]
-        start = narrow(EMPTY_RAIL) if narrow(flag & FIRST) != 0 else old
+    for i in range(np.uint64(number)):
+        flag, old, term = cells[flags_ + i], cells[source_ + i], cells[product_ + i]
+        start = empty if narrow(flag & narrow(FIRST)) != zero else old
         octaves = narrow(narrow(start >> places) - narrow(term >> places))
-        apart = max(octaves, narrow(-octaves))
-        correction = narrow(one >> min(apart, furthest))
-        total = narrow(max(start, term) + (correction if start >= zero else zero))
+        apart = min(max(octaves, narrow(-octaves)), furthest)
+        total = narrow(max(start, term) + (narrow(one >> apart) if start >= zero else zero))
         limited = min(total, most)
-        adds = narrow(flag & checked) == wanted
-        result[cell] = limited if adds else start
-        clipped = narrow(clipped + narrow(narrow(adds) & narrow(total != limited)))
+        adds = narrow(narrow(flag & checked) == wanted)
+        cells[target_ + i] = limited if adds != zero else start
+        clipped = narrow(clipped + narrow(adds & narrow(total != limited)))
     return np.int64(clipped)
 
 
 @kernel
-def pass_psums(flags: Plane, before: Plane, after: Plane, width: int) -> int:
+def pass_psums(cells: Cells, flags: int, above: int, target: int, number: int) -> int:
     """Move psum-valid flags down (WS, IS); return how many products met no psum, a fault of the schedule."""
-    narrow = before.dtype.type
-    marks, above, result = flags[width:], before[: before.size - width], after[width:]
+    narrow = cells.dtype.type
+    flags_, above_, target_ = np.uint64(flags), np.uint64(above), np.uint64(target)
     alone = narrow(0)
-    for cell in range(result.size):
-        upper = above[cell]
-        result[cell] = upper
-        alone = narrow(alone + narrow(narrow(marks[cell] & VALID) & narrow(1 - upper)))
+    for i in range(np.uint64(number)):
+        upper = cells[above_ + i]
+        cells[target_ + i] = upper
+        alone = narrow(alone + narrow(narrow(cells[flags_ + i] & narrow(VALID)) & narrow(narrow(1) - upper)))
     return np.int64(alone)
 
 
 @kernel
-def fill_accumulators(flags: Plane, before: Plane, after: Plane) -> None:
+def fill_accumulators(cells: Cells, flags: int, own: int, target: int, number: int) -> None:
     """Mark the accumulators whose psum is finished (OS)."""
-    narrow = before.dtype.type
-    for cell in range(after.size):
-        after[cell] = narrow(before[cell] | narrow(narrow(flags[cell] >> 2) & 1))
+    narrow = cells.dtype.type
+    flags_, own_, target_ = np.uint64(flags), np.uint64(own), np.uint64(target)
+    for i in range(np.uint64(number)):
+        cells[target_ + i] = narrow(cells[own_ + i] | narrow(narrow(cells[flags_ + i] >> narrow(2)) & narrow(1)))
 
 
 @kernel
-def start_moving(flags: Plane, before: Plane, moving: Plane, width: int) -> None:
-    """Set MOVING where the pulse stands at a loaded shadow register (OS); the top edge never moves."""
-    narrow = before.dtype.type
-    marks, own, result = flags[width:], before[width:], moving[width:]
-    for cell in range(result.size):
-        pulse = narrow(narrow(marks[cell] >> 6) & 1)
-        shadow = own[cell]
-        result[cell] = narrow(shadow | narrow(narrow(shadow & pulse) << 1))
+def start_moving(cells: Cells, flags: int, shadow: int, target: int, number: int) -> None:
+    """Set MOVING where the pulse stands at a loaded shadow register (OS)."""
+    narrow = cells.dtype.type
+    flags_, shadow_, target_ = np.uint64(flags), np.uint64(shadow), np.uint64(target)
+    one = narrow(1)
+    for i in range(np.uint64(number)):
+        pulse = narrow(narrow(cells[flags_ + i] >> narrow(6)) & one)
+        own = cells[shadow_ + i]
+        cells[target_ + i] = narrow(own | narrow(narrow(own & pulse) << one))
 
 
 @kernel
-def move_shadow_flags(flags: Plane, moving: Plane, after: Plane, width: int) -> int:
+def move_shadow_flags(cells: Cells, flags: int, above: int, own: int, target: int, number: int) -> int:
     """Move shadow flags down, load finished psums; return how many words collided, a fault of the schedule."""
-    narrow = after.dtype.type
-    marks, above, own, result = flags[width:], moving[: moving.size - width], moving[width:], after[width:]
-    collisions = narrow(0)
-    for cell in range(result.size):
-        shadow = own[cell]
-        comes = narrow(narrow(above[cell] >> 1) & 1)
-        stays = narrow(narrow(shadow & 1) & narrow(1 - narrow(shadow >> 1)))
-        load = narrow(narrow(marks[cell] >> 2) & 1)
-        result[cell] = narrow(narrow(narrow(comes << 1) | comes) | narrow(stays | load))
-        collisions = narrow(collisions + narrow(narrow(narrow(comes + stays) + load) > narrow(1)))
+    narrow = cells.dtype.type
+    flags_, above_, own_, target_ = np.uint64(flags), np.uint64(above), np.uint64(own), np.uint64(target)
+    collisions, one = narrow(0), narrow(1)
+    for i in range(np.uint64(number)):
+        shadow = cells[own_ + i]
+        comes = narrow(narrow(cells[above_ + i] >> one) & one)
+        stays = narrow(narrow(shadow & one) & narrow(one - narrow(shadow >> one)))
+        load = narrow(narrow(cells[flags_ + i] >> narrow(2)) & one)
+        cells[target_ + i] = narrow(narrow(narrow(comes << one) | comes) | narrow(stays | load))
+        collisions = narrow(collisions + narrow(narrow(narrow(comes + stays) + load) > one))
     return np.int64(collisions)
-
-
-@kernel
-def move_shadow(flags: Plane, moving: Plane, finished: Plane, before: Plane, after: Plane, width: int) -> None:
-    """Move shadow words down, load finished psums (OS); `finished` is the accumulator of the next cycle."""
-    narrow = before.dtype.type
-    marks, sums, result = flags[width:], finished[width:], after[width:]
-    above, own, upper_moves = before[: before.size - width], before[width:], moving[: moving.size - width]
-    for cell in range(result.size):
-        upper, old, total = above[cell], own[cell], sums[cell]
-        kept = total if narrow(marks[cell] & LAST) != 0 else old
-        result[cell] = upper if narrow(upper_moves[cell] & MOVING) != 0 else kept

@@ -1,19 +1,13 @@
-"""The part of every PE that all dataflows share: product, pipeline stages, accumulation."""
+"""The part of every PE that all dataflows share: product, pipeline stages, accumulation.
+
+`now` and `after` are where the planes of this cycle and of the next begin in `cells`.
+"""
 
 from logaccel.engine import machine_passes as passes
 from logaccel.engine import machine_products as products
-from logaccel.engine.machine_passes import LIVE, VALID, Plane
-from logaccel.engine.machine_state import (
-    CLIPPED,
-    LIVE_PRODUCTS,
-    MACS,
-    PRODUCT,
-    PRODUCT_FLAGS,
-    STAGE_WRITES,
-    Machine,
-    Settings,
-    Words,
-)
+from logaccel.engine import machine_state as at
+from logaccel.engine.machine_passes import LIVE, VALID, Cells
+from logaccel.engine.machine_state import Numbers
 from logaccel.jit import kernel
 from logaccel.pe import Product
 
@@ -25,72 +19,88 @@ _LOGSUM = int(Product.LOGSUM)
 
 
 @kernel
-def form_products(machine: Machine, settings: Settings, left: Plane, other: Plane, flags: Plane) -> None:
-    """Drive the product wires of every PE from its operand registers."""
-    s = settings
-    product, out = machine.wires[PRODUCT], machine.wires[PRODUCT_FLAGS]
-    activation, weight = (other, left) if s.left_is_weight else (left, other)
-    if s.product == _MULTIPLY:
-        products.multiply(activation, weight, flags, product, out)
-    elif s.product == _SHIFT_BY_ACTIVATION:
-        products.shift(activation, weight, flags, product, out, s.step_offset, s.step_shift)
-    elif s.product == _SHIFT_BY_WEIGHT:
-        products.shift(weight, activation, flags, product, out, s.step_offset, s.step_shift)
-    elif s.product == _DECODE:
+def plane(settings: Numbers, base: int, number: int) -> int:
+    """Return where PE(0, 0) lies in a plane."""
+    return base + number * settings[at.SIZE] + settings[at.WIDTH]
+
+
+@kernel
+def wire(settings: Numbers, number: int) -> int:
+    """Return where PE(0, 0) lies in a plane of wires."""
+    return (2 * settings[at.PLANES] + number) * settings[at.SIZE] + settings[at.WIDTH]
+
+
+@kernel
+def form_products(cells: Cells, settings: Numbers, constants: Numbers, now: int, stationary: int) -> None:
+    """Drive the product wires of every PE from its operand registers; `stationary` is the plane of the second."""
+    left, other = plane(settings, now, at.LEFT), plane(settings, now, stationary)
+    flags, number = plane(settings, now, at.FLAGS), settings[at.NUMBER]
+    product, out = wire(settings, at.PRODUCTS), wire(settings, at.PRODUCT_FLAGS)
+    activation, weight = (other, left) if settings[at.LEFT_IS_WEIGHT] else (left, other)
+    kind, offset, step_shift = settings[at.PRODUCT], settings[at.STEP_OFFSET], settings[at.STEP_SHIFT]
+    x_scale, y_scale = settings[at.ACTIVATION_SCALE], settings[at.WEIGHT_SCALE]
+    if kind == _MULTIPLY:
+        products.multiply(cells, activation, weight, flags, product, out, number)
+    elif kind == _DECODE:
         products.decode(
-            activation, weight, flags, product, out,
-            s.activation_scale, s.weight_scale, s.step_offset, s.step_shift,
-        )  # fmt: skip
-    else:
+            cells, activation, weight, flags, product, out, x_scale, y_scale, offset, step_shift, number
+        )
+    elif kind == _LOGSUM:
+        places = settings[at.FRACTION_BITS] - step_shift
         products.add_exponents(
-            activation, weight, flags, product, out,
-            s.activation_scale, s.weight_scale, s.step_offset, s.fraction_bits - s.step_shift,
-        )  # fmt: skip
-    if s.product != _LOGSUM and s.step_shift > 0 and not s.binned:
-        products.scale(product, out, machine.constants)
-    if s.drop_bits > 0:
-        products.drop_low_bits(product, s.drop_bits, s.product == _DECODE)
+            cells, activation, weight, flags, product, out, x_scale, y_scale, offset, places, number
+        )
+    else:
+        log, linear = (activation, weight) if kind == _SHIFT_BY_ACTIVATION else (weight, activation)
+        products.shift(cells, log, linear, flags, product, out, offset, step_shift, number)
+    if kind != _LOGSUM and step_shift > 0 and not settings[at.STEPS_BINNED]:
+        products.scale(cells, product, out, constants, number)
+    if settings[at.DROP_BITS] > 0:
+        products.drop_low_bits(cells, product, settings[at.DROP_BITS], kind == _DECODE, number)
 
 
 @kernel
-def advance_stages(machine: Machine, settings: Settings, now: Words, after: Words) -> None:
+def stage(settings: Numbers, base: int, depth: int) -> int:
+    """Return where the product lies `depth` registers behind the operands; 0 is the wire. Flags: one plane on."""
+    if depth == 0:
+        return wire(settings, at.PRODUCTS)
+    return plane(settings, base, settings[at.STAGE_PLANE] + 2 * depth - 2)
+
+
+@kernel
+def advance_stages(cells: Cells, settings: Numbers, counts: Numbers, now: int, after: int) -> None:
     """Clock the pipeline registers between operands and accumulator."""
-    first, width = settings.stage_plane, settings.width
-    for stage in range(settings.stages):
-        source = machine.wires[PRODUCT] if stage == 0 else now[first + 2 * stage - 2]
-        source_flags = machine.wires[PRODUCT_FLAGS] if stage == 0 else now[first + 2 * stage - 1]
-        passes.copy(source, after[first + 2 * stage])
-        passes.copy(source_flags, after[first + 2 * stage + 1])
-        machine.counts[STAGE_WRITES] += passes.count(source_flags, VALID, width)
+    size, number = settings[at.SIZE], settings[at.NUMBER]
+    for depth in range(settings[at.STAGES]):
+        source, target = stage(settings, now, depth), stage(settings, after, depth + 1)
+        passes.move(cells, source, target, number)
+        passes.move(cells, source + size, target + size, number)
+        counts[at.STAGE_WRITES] += passes.count(cells, source + size, VALID, number)
 
 
 @kernel
-def accumulated_flags(machine: Machine, settings: Settings, now: Words) -> Plane:
-    """Return the flags of the products that are accumulated at the end of this cycle."""
-    if settings.stages == 0:
-        return machine.wires[PRODUCT_FLAGS]
-    return now[settings.stage_plane + 2 * settings.stages - 1]
+def finished_flags(settings: Numbers, now: int) -> int:
+    """Return where the flags lie of the products that are accumulated at the end of this cycle."""
+    return stage(settings, now, settings[at.STAGES]) + settings[at.SIZE]
 
 
 @kernel
-def accumulate(machine: Machine, settings: Settings, now: Words, after: Words) -> None:
+def accumulate(cells: Cells, settings: Numbers, counts: Numbers, now: int, after: int) -> None:
     """Clock the accumulators (OS) or the psum registers (WS, IS): one adder per lane."""
-    s = settings
-    product = machine.wires[PRODUCT] if s.stages == 0 else now[s.stage_plane + 2 * s.stages - 2]
-    flags = accumulated_flags(machine, settings, now)
-    distance = s.width if s.stationary else 0
-    clipped = 0
-    for lane in range(s.lanes):
-        before, result = now[s.sum_plane + lane], after[s.sum_plane + lane]
-        if s.product == _LOGSUM:
-            clipped += passes.accumulate_log(
-                product, flags, before, result, distance, lane, s.fraction_bits, s.high, s.width
+    product = stage(settings, now, settings[at.STAGES])
+    flags, number = finished_flags(settings, now), settings[at.NUMBER]
+    distance = settings[at.WIDTH] if settings[at.STATIONARY] else 0
+    for lane in range(settings[at.LANES]):
+        source = plane(settings, now, settings[at.SUM_PLANE] + lane) - distance
+        target = plane(settings, after, settings[at.SUM_PLANE] + lane)
+        if settings[at.PRODUCT] == _LOGSUM:
+            counts[at.CLIPPED] += passes.accumulate_log(
+                cells, product, flags, source, target, lane, settings[at.FRACTION_BITS], settings[at.HIGH], number
             )
         else:
-            clipped += passes.accumulate(
-                product, flags, before, result, distance, lane, s.saturate, s.low, s.high, s.width
-            )
-    counts = machine.counts
-    counts[CLIPPED] += clipped
-    counts[MACS] += passes.count(flags, VALID, s.width)
-    counts[LIVE_PRODUCTS] += passes.count(flags, VALID | LIVE, s.width)
+            counts[at.CLIPPED] += passes.accumulate(
+                cells, product, flags, source, target, lane, settings[at.SATURATES] != 0,
+                settings[at.LOW], settings[at.HIGH], number,
+            )  # fmt: skip
+    counts[at.MACS] += passes.count(cells, flags, VALID, number)
+    counts[at.LIVE_PRODUCTS] += passes.count(cells, flags, VALID | LIVE, number)

@@ -1,104 +1,113 @@
-"""Products of all PEs in one cycle, from operand registers to the first pipeline stage. Callers validate.
+"""Products of all PEs in one cycle, from operand registers to the product wires. Callers validate.
 
 Planes as in machine_passes. Flags out: those of the operands, LIVE, and the accumulator that takes the
 product. A log operand's magnitude code c enters as u = scale·c + offset; shift u >> step_shift, fraction
-u mod steps. Cells without a valid operand get a meaningless product and no flags.
+u mod steps. PEs without a valid operand get a meaningless product and no flags.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from logaccel.engine.machine_passes import LANE_SHIFT, LIVE, WITH_PRODUCT, Plane
+from logaccel.engine.machine_passes import LANE_SHIFT, LIVE, WITH_PRODUCT, Cells
 from logaccel.jit import kernel
 
 
 @kernel
-def multiply(x: Plane, y: Plane, flags: Plane, product: Plane, out: Plane) -> None:
+def multiply(cells: Cells, x: int, y: int, flags: int, product: int, out: int, number: int) -> None:
     """Multiply two linear words."""
-    narrow = product.dtype.type
-    for cell in range(product.size):
-        a, b, flag = x[cell], y[cell], flags[cell]
-        live = narrow(narrow(a != 0) & narrow(b != 0))
-        product[cell] = narrow(a * b)
-        out[cell] = narrow(narrow(narrow(flag & WITH_PRODUCT) | narrow(live * narrow(LIVE))) * narrow(flag & 1))
+    narrow = cells.dtype.type
+    x_, y_, flags_, product_, out_ = np.uint64(x), np.uint64(y), np.uint64(flags), np.uint64(product), np.uint64(out)
+    for i in range(np.uint64(number)):
+        a, b, flag = cells[x_ + i], cells[y_ + i], cells[flags_ + i]
+        live = narrow(narrow(a != narrow(0)) & narrow(b != narrow(0)))
+        cells[product_ + i] = narrow(a * b)
+        marks = narrow(live * narrow(LIVE))
+        cells[out_ + i] = narrow(narrow(narrow(flag & narrow(WITH_PRODUCT)) | marks) * narrow(flag & narrow(1)))
 
 
 @kernel
 def shift(
-    log: Plane, linear: Plane, flags: Plane, product: Plane, out: Plane, offset: int, step_shift: int
+    cells: Cells, log: int, linear: int, flags: int, product: int, out: int, offset: int, step_shift: int, number: int
 ) -> None:
     """Shift the linear word by the log code; the fraction goes to the lane bits."""
-    narrow = product.dtype.type
-    start, places, mask = narrow(offset), narrow(step_shift), narrow((1 << step_shift) - 1)
-    for cell in range(product.size):
-        a, b, flag = log[cell], linear[cell], flags[cell]
-        some = narrow(a != 0)
-        live = narrow(some & narrow(b != 0))
-        steps = narrow(narrow(narrow(abs(a)) + start) * some)
-        word = narrow(narrow(-b) if a < 0 else b)
-        product[cell] = narrow(narrow(word * some) << narrow(steps >> places))
-        marks = narrow(narrow(live * narrow(LIVE)) | narrow(narrow(steps & mask) << LANE_SHIFT))
-        out[cell] = narrow(narrow(narrow(flag & WITH_PRODUCT) | marks) * narrow(flag & 1))
+    narrow = cells.dtype.type
+    log_, linear_, flags_, product_, out_ = np.uint64(log), np.uint64(linear), np.uint64(flags), np.uint64(product), np.uint64(out)
+    start, places, mask, zero = narrow(offset), narrow(step_shift), narrow((1 << step_shift) - 1), narrow(0)
+    for i in range(np.uint64(number)):
+        a, b, flag = cells[log_ + i], cells[linear_ + i], cells[flags_ + i]
+        some = narrow(a != zero)
+        live = narrow(some & narrow(b != zero))
+        steps = narrow(narrow(max(a, narrow(-a)) + start) * some)
+        word = narrow(narrow(narrow(-b) if a < zero else b) * some)
+        cells[product_ + i] = narrow(word << narrow(steps >> places))
+        marks = narrow(narrow(live * narrow(LIVE)) | narrow(narrow(steps & mask) << narrow(LANE_SHIFT)))
+        cells[out_ + i] = narrow(narrow(narrow(flag & narrow(WITH_PRODUCT)) | marks) * narrow(flag & narrow(1)))
 
 
 @kernel
 def decode(
-    x: Plane, y: Plane, flags: Plane, product: Plane, out: Plane, x_scale: int, y_scale: int, offset: int,
-    step_shift: int,
+    cells: Cells, x: int, y: int, flags: int, product: int, out: int, x_scale: int, y_scale: int, offset: int,
+    step_shift: int, number: int,
 ) -> None:  # fmt: skip
     """Add the exponents and decode to a one-hot word with the sign of the product."""
-    narrow = product.dtype.type
-    start, places, mask = narrow(offset), narrow(step_shift), narrow((1 << step_shift) - 1)
+    narrow = cells.dtype.type
+    x_, y_, flags_, product_, out_ = np.uint64(x), np.uint64(y), np.uint64(flags), np.uint64(product), np.uint64(out)
+    start, places, mask, zero = narrow(offset), narrow(step_shift), narrow((1 << step_shift) - 1), narrow(0)
     xs, ys = narrow(x_scale), narrow(y_scale)
-    for cell in range(product.size):
-        a, b, flag = x[cell], y[cell], flags[cell]
-        live = narrow(narrow(a != 0) & narrow(b != 0))
-        steps = narrow(narrow(narrow(narrow(narrow(abs(a)) * xs) + narrow(narrow(abs(b)) * ys)) + start) * live)
+    for i in range(np.uint64(number)):
+        a, b, flag = cells[x_ + i], cells[y_ + i], cells[flags_ + i]
+        live = narrow(narrow(a != zero) & narrow(b != zero))
+        exponents = narrow(narrow(max(a, narrow(-a)) * xs) + narrow(max(b, narrow(-b)) * ys))
+        steps = narrow(narrow(exponents + start) * live)
         word = narrow(live << narrow(steps >> places))
-        product[cell] = narrow(-word) if narrow(a ^ b) < 0 else word
-        marks = narrow(narrow(live * narrow(LIVE)) | narrow(narrow(steps & mask) << LANE_SHIFT))
-        out[cell] = narrow(narrow(narrow(flag & WITH_PRODUCT) | marks) * narrow(flag & 1))
+        cells[product_ + i] = narrow(-word) if narrow(a ^ b) < zero else word
+        marks = narrow(narrow(live * narrow(LIVE)) | narrow(narrow(steps & mask) << narrow(LANE_SHIFT)))
+        cells[out_ + i] = narrow(narrow(narrow(flag & narrow(WITH_PRODUCT)) | marks) * narrow(flag & narrow(1)))
 
 
 @kernel
 def add_exponents(
-    x: Plane, y: Plane, flags: Plane, product: Plane, out: Plane, x_scale: int, y_scale: int, offset: int,
-    fraction_shift: int,
+    cells: Cells, x: int, y: int, flags: int, product: int, out: int, x_scale: int, y_scale: int, offset: int,
+    fraction_shift: int, number: int,
 ) -> None:  # fmt: skip
     """Add the exponents: P = u · 2^fraction_shift, fraction_shift = F − log2(B); lane 1 takes negative products."""
-    narrow = product.dtype.type
-    start, places = narrow(offset), narrow(fraction_shift)
+    narrow = cells.dtype.type
+    x_, y_, flags_, product_, out_ = np.uint64(x), np.uint64(y), np.uint64(flags), np.uint64(product), np.uint64(out)
+    start, places, zero = narrow(offset), narrow(fraction_shift), narrow(0)
     xs, ys = narrow(x_scale), narrow(y_scale)
-    for cell in range(product.size):
-        a, b, flag = x[cell], y[cell], flags[cell]
-        live = narrow(narrow(a != 0) & narrow(b != 0))
-        steps = narrow(narrow(narrow(narrow(narrow(abs(a)) * xs) + narrow(narrow(abs(b)) * ys)) + start) * live)
-        product[cell] = narrow(steps << places)
-        negative = narrow(narrow(a ^ b) < 0)
-        marks = narrow(narrow(live * narrow(LIVE)) | narrow(negative << LANE_SHIFT))
-        out[cell] = narrow(narrow(narrow(flag & WITH_PRODUCT) | marks) * narrow(flag & 1))
+    for i in range(np.uint64(number)):
+        a, b, flag = cells[x_ + i], cells[y_ + i], cells[flags_ + i]
+        live = narrow(narrow(a != zero) & narrow(b != zero))
+        exponents = narrow(narrow(max(a, narrow(-a)) * xs) + narrow(max(b, narrow(-b)) * ys))
+        steps = narrow(narrow(exponents + start) * live)
+        cells[product_ + i] = narrow(steps << places)
+        negative = narrow(narrow(a ^ b) < zero)
+        marks = narrow(narrow(live * narrow(LIVE)) | narrow(negative << narrow(LANE_SHIFT)))
+        cells[out_ + i] = narrow(narrow(narrow(flag & narrow(WITH_PRODUCT)) | marks) * narrow(flag & narrow(1)))
 
 
 @kernel
-def scale(product: Plane, flags: Plane, constants: NDArray[np.int64]) -> None:
+def scale(cells: Cells, product: int, flags: int, constants: NDArray[np.int64], number: int) -> None:
     """Multiply every product by the constant of its fraction; one accumulator takes them all."""
-    narrow = product.dtype.type
+    narrow = cells.dtype.type
+    product_, flags_ = np.uint64(product), np.uint64(flags)
     for step in range(constants.size):
-        factor, number = narrow(constants[step]), narrow(step)
-        for cell in range(product.size):
-            hit = narrow(flags[cell] >> LANE_SHIFT) == number
-            product[cell] = narrow(product[cell] * (factor if hit else narrow(1)))
+        factor, wanted = narrow(constants[step]), narrow(step)
+        for i in range(np.uint64(number)):
+            hit = narrow(cells[flags_ + i] >> narrow(LANE_SHIFT)) == wanted
+            cells[product_ + i] = narrow(cells[product_ + i] * (factor if hit else narrow(1)))
     keep = narrow((1 << LANE_SHIFT) - 1)
-    for cell in range(product.size):
-        flags[cell] = narrow(flags[cell] & keep)
+    for i in range(np.uint64(number)):
+        cells[flags_ + i] = narrow(cells[flags_ + i] & keep)
 
 
 @kernel
-def drop_low_bits(product: Plane, bits: int, truncate: bool) -> None:
+def drop_low_bits(cells: Cells, product: int, bits: int, truncate: bool, number: int) -> None:
     """Drop low bits: two's complement is floored, sign–magnitude words are truncated."""
-    narrow = product.dtype.type
-    places = narrow(bits)
-    least = narrow(narrow(narrow(1) << places) - narrow(1)) if truncate else narrow(0)
-    for cell in range(product.size):
-        word = product[cell]
-        product[cell] = narrow(narrow(word + (least if word < 0 else narrow(0))) >> places)
+    narrow = cells.dtype.type
+    product_ = np.uint64(product)
+    places, zero = narrow(bits), narrow(0)
+    rounding = narrow(narrow(narrow(1) << places) - narrow(1)) if truncate else zero
+    for i in range(np.uint64(number)):
+        word = cells[product_ + i]
+        cells[product_ + i] = narrow(narrow(word + (rounding if word < zero else zero)) >> places)

@@ -1,8 +1,10 @@
-"""The machine as records of arrays: registers, controller and the memories around a block of columns.
+"""The machine as arrays: registers, controller and the memories around a block of columns.
 
 A *block* is the array's columns first_col … first_col + width − 1; a block of all columns is the array.
 Blocks never talk to each other: what reaches a block's left edge is what left the controller first_col
 cycles earlier, so every block delays the controller's tokens by the columns before it and is exact by itself.
+
+Kernels take arrays and integers one by one: records of arrays would be counted, slowly, at every access.
 """
 
 from typing import NamedTuple
@@ -10,20 +12,33 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from logaccel.engine.machine_passes import EDGE, EMPTY_RAIL, Plane
+from logaccel.engine.machine_passes import EDGE, Cells
 
 Numbers = NDArray[np.int64]
-Words = NDArray[np.signedinteger]
+
+# Settings of a block: integers that never change while a layer runs.
+(
+    ARRAY_ROWS, ARRAY_COLS, FIRST_COL, WIDTH, LENGTH, STAGES, LANES, STATIONARY, LEFT_IS_WEIGHT, OVERLAP,
+    PRODUCT, STEPS_BINNED, SATURATES, LOW, HIGH, DROP_BITS, ACTIVATION_SCALE, WEIGHT_SCALE, STEP_OFFSET, STEP_SHIFT,
+    FRACTION_BITS, EMPTY,
+    NUMBER,  # PEs of the block
+    SIZE,  # cells of a plane: the PEs and the top edge
+    PLANES,  # planes of one parity
+    STAGE_PLANE,  # first of D pairs: product, flags
+    SUM_PLANE,  # first of `lanes` accumulators (OS) or psum registers (WS, IS), then their valid flags
+    SHADOW_PLANE,  # first of `lanes` shadow registers (OS with overlap), then their flags
+) = range(28)  # fmt: skip
+SETTINGS = 28
 
 # Planes of registers. LEFT moves right in every dataflow; OTHER is the weight that moves down (OS) or the
 # stationary word in use (WS, IS with shadow registers; without, CHAIN is).
 LEFT, OTHER, FLAGS, CHAIN, STATUS = range(5)
-# Wires: not registers, alive within one cycle.
-ARRIVING, MOVING_NOW, PRODUCT, PRODUCT_FLAGS = range(4)
+# Wires lie behind the planes of both parities: not registers, alive within one cycle.
+ARRIVING, MOVING_NOW, PRODUCTS, PRODUCT_FLAGS = range(4)
 WIRES = 4
 # Columns of the fold list.
 ROWS, COLS, ROW_BASE, COL_BASE, GROUP, SLICE = range(6)
-# What the controller sends in a cycle; fold −1: nothing.
+# What the controller sends in a cycle; −1: nothing.
 STREAM_FOLD, STREAM_INDEX, LOAD_FOLD, LOAD_INDEX, PULSES = range(5)
 TOKENS = 5
 # Registers of the controller.
@@ -37,99 +52,46 @@ CONTROLS = 7
 COUNTS = 13
 
 
-class Settings(NamedTuple):
-    """Integers that never change while a layer runs."""
-
-    array_rows: int
-    array_cols: int
-    first_col: int
-    width: int
-    length: int  # T
-    stages: int  # D
-    lanes: int
-    stationary: bool  # WS or IS
-    left_is_weight: bool  # IS
-    overlap: bool
-    stage_plane: int  # first of D pairs: product, flags
-    sum_plane: int  # first of `lanes` accumulators (OS) or psum registers (WS, IS)
-    shadow_plane: int  # first of `lanes` shadow registers, then their flags (OS with overlap)
-    product: int
-    binned: bool
-    saturate: bool
-    low: int
-    high: int
-    drop_bits: int
-    activation_scale: int
-    weight_scale: int
-    step_offset: int
-    step_shift: int
-    fraction_bits: int
-    empty: int  # what an accumulator holds before its first product
-
-
 class Machine(NamedTuple):
-    """Everything that changes, and the memories.
+    """A block of columns: everything that changes, and the memories. In this order kernels take them.
 
-    planes[parity, plane, cell]: registers before and after a clock edge; wires[wire, cell];
-    tokens[kind, cycle mod slots]: what the controller sent; folds[fold, …]; starts[fold]: stream starts;
+    cells: planes of even cycles, planes of odd cycles, wires; tokens[kind, cycle mod slots]: what the
+    controller sent; starts[fold]: first cycle of its stream; folds[fold, column of the fold list];
     left[group, line, t]: operand lines that enter at the left; top[group, line, position]: those that
-    enter at the top; memory[group, line, position, lane]: psums; slices[group, line, position]: how
-    many K slices each psum there holds; drained[col]: psums that left the column, and of which fold.
+    enter at the top; memory[group, line, position, lane]: psums; slices[group, line, position]: how many
+    K slices each of them holds; drained[col]: of which fold how many psums left the column (OS).
     """
 
-    planes: Words
-    wires: Words
+    cells: Cells
+    settings: Numbers
     tokens: Numbers
     control: Numbers
     counts: Numbers
     starts: Numbers
     folds: Numbers
-    left: Words
-    top: Words
-    memory: Words
+    left: Cells
+    top: Cells
+    memory: Cells
     slices: Numbers
     drained: Numbers
     constants: Numbers
 
 
-def plane_names(settings: Settings) -> dict[str, int]:
-    """Return the name of every register of a PE and the plane that holds it."""
-    moving, other = ("weight", "activation") if settings.left_is_weight else ("activation", "weight")
-    names = {moving: LEFT, "flags": FLAGS}
-    if not settings.stationary or settings.overlap:
-        names[other] = OTHER
-    if settings.stationary:
-        names[f"shadow_{other}" if settings.overlap else other] = CHAIN
-        names["status"] = STATUS
-    for stage in range(settings.stages):
-        names[f"product_{stage + 1}"] = settings.stage_plane + 2 * stage
-        names[f"product_flags_{stage + 1}"] = settings.stage_plane + 2 * stage + 1
-    sums = "psum" if settings.stationary else "accumulator"
-    for lane in range(settings.lanes):
-        names[f"{sums}_{lane}"] = settings.sum_plane + lane
-    names[f"{sums}_full"] = settings.sum_plane + settings.lanes
-    if settings.overlap and not settings.stationary:
-        for lane in range(settings.lanes):
-            names[f"shadow_{lane}"] = settings.shadow_plane + lane
-        names["shadow_flags"] = settings.shadow_plane + settings.lanes
-    return names
-
-
 def new_machine(
-    settings: Settings, folds: Numbers, left: Words, top: Words, memory: Words, slices: Numbers, constants: Numbers
+    settings: Numbers, folds: Numbers, left: Cells, top: Cells, memory: Cells, slices: Numbers, constants: Numbers
 ) -> Machine:
     """Return a block in reset: no register valid, the controller about to send the token of cycle 0."""
-    narrow = memory.dtype
-    planes = settings.shadow_plane + settings.lanes + 1
-    cells = (settings.array_rows + 1) * settings.width
-    registers = np.zeros((2, planes, cells), narrow)
-    registers[:, settings.sum_plane : settings.sum_plane + settings.lanes] = settings.empty
-    if settings.stationary:
-        registers[:, STATUS, : settings.width] = EDGE
-    reach = settings.array_rows + settings.array_cols + settings.stages + 4
+    size, planes = settings[SIZE], settings[PLANES]
+    cells = np.zeros((2 * planes + WIRES, size), memory.dtype)
+    for parity in (0, planes):
+        first_sum = parity + settings[SUM_PLANE]
+        cells[first_sum : first_sum + settings[LANES]] = settings[EMPTY]
+        if settings[STATIONARY]:
+            cells[parity + STATUS, : settings[WIDTH]] = EDGE
+    reach = int(settings[ARRAY_ROWS] + settings[ARRAY_COLS] + settings[STAGES] + 4)
     return Machine(
-        planes=registers,
-        wires=np.zeros((WIRES, cells), narrow),
+        cells=cells.reshape(-1),
+        settings=settings,
         tokens=np.full((TOKENS, 1 << reach.bit_length()), -1, np.int64),
         control=np.zeros(CONTROLS, np.int64),
         counts=np.zeros(COUNTS, np.int64),
@@ -139,9 +101,38 @@ def new_machine(
         top=top,
         memory=memory,
         slices=slices,
-        drained=np.zeros((settings.width, 2), np.int64),
+        drained=np.zeros((settings[WIDTH], 2), np.int64),
         constants=constants,
     )
 
 
-__all__ = ["EMPTY_RAIL", "Machine", "Numbers", "Plane", "Settings", "Words", "new_machine", "plane_names"]
+def plane_names(settings: Numbers) -> dict[str, int]:
+    """Return the name of every register of a PE and its plane."""
+    moving, other = ("weight", "activation") if settings[LEFT_IS_WEIGHT] else ("activation", "weight")
+    names = {moving: LEFT, "flags": FLAGS}
+    if settings[STATIONARY]:
+        if settings[OVERLAP]:
+            names[other] = OTHER
+        names[f"shadow_{other}" if settings[OVERLAP] else other] = CHAIN
+        names["status"] = STATUS
+    else:
+        names[other] = OTHER
+    for stage in range(settings[STAGES]):
+        names[f"product_{stage + 1}"] = int(settings[STAGE_PLANE]) + 2 * stage
+        names[f"product_flags_{stage + 1}"] = int(settings[STAGE_PLANE]) + 2 * stage + 1
+    for name, first, present in (
+        ("psum", settings[SUM_PLANE], True),
+        ("shadow", settings[SHADOW_PLANE], settings[OVERLAP] and not settings[STATIONARY]),
+    ):
+        if present:
+            names |= {f"{name}_{lane}": int(first) + lane for lane in range(settings[LANES])}
+            names[f"{name}_flags"] = int(first + settings[LANES])
+    return names
+
+
+def snapshot(machine: Machine, cycle: int) -> dict[str, Cells]:
+    """Return every register of the block as it stands in a cycle just stepped to, each as [row, col]."""
+    settings = machine.settings
+    planes = machine.cells.reshape(-1, settings[SIZE])[(cycle & 1) * settings[PLANES] :]
+    shape = (settings[ARRAY_ROWS], settings[WIDTH])
+    return {name: planes[at, settings[WIDTH] :].reshape(shape).copy() for name, at in plane_names(settings).items()}

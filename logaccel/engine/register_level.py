@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from logaccel.engine import machine_state as state
+from logaccel.engine import machine_state as at
 from logaccel.engine.job import LayerJob, LayerRun
 from logaccel.engine.machine_dataflows import run_block
 from logaccel.engine.machine_operands import activation_matrix, combined, fold_list, weight_matrix, word_dtype
-from logaccel.engine.machine_state import EMPTY_RAIL, Machine, Numbers, Settings, new_machine
+from logaccel.engine.machine_passes import EMPTY_RAIL
+from logaccel.engine.machine_state import Machine, Numbers, new_machine
 from logaccel.jit import thread_count
 from logaccel.pe import Datapath, Product
 from logaccel.schedule.record import Activity
@@ -40,26 +41,26 @@ def trace_layer(job: LayerJob, threads: int) -> RegisterRun:
     blocks = build_blocks(job, min(threads, max(1, job.array.cols // _NARROWEST_BLOCK)))
     with ThreadPoolExecutor(len(blocks)) as pool:
         cycles = list(pool.map(_run, blocks))
-    counts = np.stack([machine.counts for machine, _ in blocks])
-    starts = blocks[0][0].starts
-    _check(cycles, counts, [machine.starts for machine, _ in blocks])
+    counts = np.stack([machine.counts for machine in blocks])
+    starts = blocks[0].starts
+    _check(cycles, counts, [machine.starts for machine in blocks])
     shape = job.layer.matrix(job.batch)
-    psum = combined(blocks[0][0].memory, job.datapath)  # the blocks share one psum memory
+    psum = combined(blocks[0].memory, job.datapath)  # the blocks share one psum memory
     if job.dataflow != "is":  # [group, pixel, channel]
         psum = psum.transpose(1, 0, 2)
     else:  # [group, channel, pixel]
         psum = psum.transpose(2, 0, 1)
     run = LayerRun(
         psum=np.ascontiguousarray(psum).reshape(shape.pixels, shape.groups * shape.channels),
-        clipped=int(counts[:, state.CLIPPED].sum()),
-        array_cycles=int(counts[:, state.LAST_CYCLE].max()),
+        clipped=int(counts[:, at.CLIPPED].sum()),
+        array_cycles=int(counts[:, at.LAST_CYCLE].max()),
         activity=_activity(job, counts.sum(axis=0)),
         backend=BACKEND,
     )
     return RegisterRun(run=run, stream_starts=starts)
 
 
-def build_blocks(job: LayerJob, count: int) -> list[tuple[Machine, Settings]]:
+def build_blocks(job: LayerJob, count: int) -> list[Machine]:
     """Return the array as `count` blocks of columns in reset, with the layer in their operand memories."""
     dtype = word_dtype(job.datapath)
     shape = job.layer.matrix(job.batch)
@@ -79,43 +80,51 @@ def build_blocks(job: LayerJob, count: int) -> list[tuple[Machine, Settings]]:
     blocks = []
     for first, end in zip(bounds[:-1], bounds[1:], strict=True):
         settings = _settings(job, int(first), int(end - first))
-        blocks.append((new_machine(settings, folds, left, top, memory, slices, constants), settings))
+        blocks.append(new_machine(settings, folds, left, top, memory, slices, constants))
     return blocks
 
 
-def _settings(job: LayerJob, first_col: int, width: int) -> Settings:
+def _settings(job: LayerJob, first_col: int, width: int) -> Numbers:
     path, array, shape = job.datapath, job.array, job.layer.matrix(job.batch)
     stationary = job.dataflow != "os"
-    stage_plane = state.STATUS + 1 if stationary else state.FLAGS + 1
-    sum_plane = stage_plane + 2 * array.pipeline_stages
     low, high, empty = _accumulator(path)
-    return Settings(
-        array_rows=array.rows,
-        array_cols=array.cols,
-        first_col=first_col,
-        width=width,
-        length={"os": shape.reduction, "ws": shape.pixels, "is": shape.channels}[job.dataflow],
-        stages=array.pipeline_stages,
-        lanes=path.lanes,
-        stationary=stationary,
-        left_is_weight=job.dataflow == "is",
-        overlap=array.overlap,
-        stage_plane=stage_plane,
-        sum_plane=sum_plane,
-        shadow_plane=sum_plane + path.lanes + 1,
-        product=int(path.product),
-        binned=path.binned,
-        saturate=path.saturate,
-        low=low,
-        high=high,
-        drop_bits=path.drop_bits,
-        activation_scale=path.activation_scale,
-        weight_scale=path.weight_scale,
-        step_offset=path.step_offset,
-        step_shift=path.step_shift,
-        fraction_bits=path.fraction_bits,
-        empty=empty,
-    )
+    settings = np.zeros(at.SETTINGS, np.int64)
+    stage_plane = at.STATUS + 1 if stationary else at.FLAGS + 1
+    sum_plane = stage_plane + 2 * array.pipeline_stages
+    shadow_plane = sum_plane + path.lanes + 1
+    shadowed = array.overlap and not stationary
+    for place, value in (
+        (at.ARRAY_ROWS, array.rows),
+        (at.ARRAY_COLS, array.cols),
+        (at.FIRST_COL, first_col),
+        (at.WIDTH, width),
+        (at.LENGTH, {"os": shape.reduction, "ws": shape.pixels, "is": shape.channels}[job.dataflow]),
+        (at.STAGES, array.pipeline_stages),
+        (at.LANES, path.lanes),
+        (at.STATIONARY, stationary),
+        (at.LEFT_IS_WEIGHT, job.dataflow == "is"),
+        (at.OVERLAP, array.overlap),
+        (at.PRODUCT, path.product),
+        (at.STEPS_BINNED, path.binned),
+        (at.SATURATES, path.saturate),
+        (at.LOW, low),
+        (at.HIGH, high),
+        (at.DROP_BITS, path.drop_bits),
+        (at.ACTIVATION_SCALE, path.activation_scale),
+        (at.WEIGHT_SCALE, path.weight_scale),
+        (at.STEP_OFFSET, path.step_offset),
+        (at.STEP_SHIFT, path.step_shift),
+        (at.FRACTION_BITS, path.fraction_bits),
+        (at.EMPTY, empty),
+        (at.NUMBER, array.rows * width),
+        (at.SIZE, (array.rows + 1) * width),
+        (at.PLANES, shadow_plane + (path.lanes + 1 if shadowed else 0)),
+        (at.STAGE_PLANE, stage_plane),
+        (at.SUM_PLANE, sum_plane),
+        (at.SHADOW_PLANE, shadow_plane),
+    ):
+        settings[place] = value
+    return settings
 
 
 def _accumulator(path: Datapath) -> tuple[int, int, int]:
@@ -125,40 +134,40 @@ def _accumulator(path: Datapath) -> tuple[int, int, int]:
     return -(1 << (path.acc_bits - 1)), (1 << (path.acc_bits - 1)) - 1, 0
 
 
-def _run(block: tuple[Machine, Settings]) -> int:
+def _run(machine: Machine) -> int:
     """Run one block to its last psum; the limit only stops a machine that hangs."""
-    machine, settings = block
-    rows, cols = machine.folds[:, state.ROWS], machine.folds[:, state.COLS]
-    mine = np.clip(cols - settings.first_col, 0, settings.width)
-    per_column = settings.length if settings.stationary else rows
-    slack = 4 * (settings.array_rows + settings.array_cols + settings.stages + 4)
-    limit = (len(rows) + 1) * (settings.length + slack)
-    return int(run_block(machine, settings, int((mine * per_column).sum()), limit))
+    settings = machine.settings
+    rows, cols = machine.folds[:, at.ROWS], machine.folds[:, at.COLS]
+    mine = np.clip(cols - settings[at.FIRST_COL], 0, settings[at.WIDTH])
+    per_column = settings[at.LENGTH] if settings[at.STATIONARY] else rows
+    slack = 4 * (settings[at.ARRAY_ROWS] + settings[at.ARRAY_COLS] + settings[at.STAGES] + 4)
+    limit = (len(rows) + 1) * (settings[at.LENGTH] + slack)
+    return int(run_block(*machine, int((mine * per_column).sum()), int(limit)))
 
 
 def _check(cycles: list[int], counts: Numbers, starts: list[Numbers]) -> None:
     """Raise RuntimeError where the machine broke one of its own rules: a defect, never the user's fault."""
     if min(cycles) < 0:
         raise RuntimeError("the array hangs: its last psum never left")
-    if counts[:, state.FAULTS].any():
-        raise RuntimeError(f"{counts[:, state.FAULTS].sum()} psums collided, were read too early or met no operand")
+    if counts[:, at.FAULTS].any():
+        raise RuntimeError(f"{counts[:, at.FAULTS].sum()} psums collided, were read too early or met no operand")
     if any((other != starts[0]).any() for other in starts[1:]):
         raise RuntimeError("blocks of columns disagree about when folds start")
 
 
 def _activity(job: LayerJob, counts: Numbers) -> Activity:
-    left_writes, other_writes = int(counts[state.LEFT_WRITES]), int(counts[state.OTHER_WRITES])
-    left_reads, top_reads = int(counts[state.LEFT_READS]), int(counts[state.TOP_READS])
+    left_writes, other_writes = int(counts[at.LEFT_WRITES]), int(counts[at.OTHER_WRITES])
+    left_reads, top_reads = int(counts[at.LEFT_READS]), int(counts[at.TOP_READS])
     weights_left = job.dataflow == "is"
     return Activity(
-        macs=int(counts[state.MACS]),
-        live_products=int(counts[state.LIVE_PRODUCTS]),
+        macs=int(counts[at.MACS]),
+        live_products=int(counts[at.LIVE_PRODUCTS]),
         activation_writes=other_writes if weights_left else left_writes,
         weight_writes=left_writes if weights_left else other_writes,
-        stage_writes=int(counts[state.STAGE_WRITES]),
-        psum_moves=int(counts[state.PSUM_MOVES]),
+        stage_writes=int(counts[at.STAGE_WRITES]),
+        psum_moves=int(counts[at.PSUM_MOVES]),
         ifmap_reads=top_reads if weights_left else left_reads,
         filter_reads=left_reads if weights_left else top_reads,
-        psum_reads=int(counts[state.PSUM_READS]),
-        psum_writes=int(counts[state.PSUM_WRITES]),
+        psum_reads=int(counts[at.PSUM_READS]),
+        psum_writes=int(counts[at.PSUM_WRITES]),
     )

@@ -63,9 +63,7 @@ def _chunk_size(size: int) -> int:
     return max(_SMALLEST_CHUNK, -(-size // (_CHUNKS * _TILE)) * _TILE)
 
 
-def _moments_of(
-    flat: Values, word: LinearWord | LogWord, steps: int, first: int, last: int
-) -> tuple[Floats, Floats]:
+def _moments_of(flat: Values, word: LinearWord | LogWord, steps: int, first: int, last: int) -> tuple[Floats, Floats]:
     """Return moments[sign, exponent − first, column] and peaks[sign], the largest magnitudes."""
     rounding: Rounding = word.rounding if isinstance(word, LogWord) else "floor"
     thresholds = padded_thresholds(steps, rounding)

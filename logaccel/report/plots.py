@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # reports read results; they need no engine
 __all__ = ["ReportFigure", "check_suffix", "plot_comparison", "plot_result", "save_figure"]
 
 BAR = 0.72
+DODGE = 0.14  # apart even where both values are the same
 MOST_LABELLED_BARS = 12
 LABEL_SIZE = 7.5
 
@@ -193,11 +194,11 @@ def _top1(axes: Axes, comparison: "Comparison") -> None:
         axes.set_xticks([])
         return
     shown: list[float] = []
-    agreement = [(100 * item.top1_agreement, index) for index, item in known]
-    correct = [(100 * item.top1_accuracy, index) for index, item in known if item.top1_accuracy is not None]
+    agreement = [(100 * item.top1_agreement, index - DODGE) for index, item in known]
+    correct = [(100 * item.top1_accuracy, index + DODGE) for index, item in known if item.top1_accuracy is not None]
     for points, marker, colour, label in (
-        (agreement, "D", "#0072B2", "agrees with the float network"),
-        (correct, "o", "#D55E00", "equals the label"),
+        (agreement, "D", "#0072B2", "same as float network"),
+        (correct, "o", "#D55E00", "same as label"),
     ):
         if points:
             axes.plot(
@@ -209,12 +210,20 @@ def _top1(axes: Axes, comparison: "Comparison") -> None:
     if reference is not None:
         axes.axvline(
             100 * reference, color=INK, linewidth=1, linestyle="--",
-            label=f"accuracy of the float network ({format_percent(reference)})",
+            label=f"float network on labels ({format_percent(reference)})",
         )  # fmt: skip
         shown.append(100 * reference)
     low = max(0.0, np.floor(min(shown) - 0.06 * (100 - min(shown)) - 0.5))
     axes.set_xlim(low, 100 + 0.03 * (100 - low))
-    axes.legend(fontsize=7.5, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3)
+    axes.legend(
+        fontsize=7.5,
+        frameon=False,
+        loc="upper left",
+        bbox_to_anchor=(0.0, -0.12),
+        borderaxespad=0,
+        columnspacing=1.2,
+        ncols=3,
+    )
 
 
 def _cycles_of_layers(axes: Axes, rows: tuple[SimulationResult, ...]) -> None:

@@ -153,28 +153,27 @@ def read_result(text: str, image: LayerImage, parameters: Parameters, output: Fo
         raise ConfigError("rtl: the machine did not end")
     psums: dict[tuple[int, int], int] = {}
     codes: dict[tuple[int, int], int] = {}
-    numbers = {"clipped": -1, "cycles": -1}
-    combined_bits, out_bits = int(parameters["COMBINED_BITS"]), int(parameters["OUT_BITS"])
-    cols = int(parameters["COLS"])
+    numbers = {"psums": -1, "clipped": -1, "cycles": -1}
+    combined_bits = int(parameters["COMBINED_BITS"])
     for line in text.splitlines():
         what, *fields = line.split()
-        if what == "psum":
-            bank, address, word = int(fields[0]), int(fields[1]), int(fields[2], 16)
-            if (address, bank) in psums:
-                raise ConfigError(f"rtl: ofmap address {address} of column {bank}: written twice")
-            psums[address, bank] = word - ((word >> (combined_bits - 1)) << combined_bits)
-        elif what == "ofmap":
-            for bank, bits in enumerate(_split(fields[1], cols, out_bits)):
-                if bits is not None:
-                    codes[int(fields[0]), bank] = code_of(bits, output)
-        else:
-            numbers[what] = int(fields[0])
+        if what in numbers:
+            numbers[what] = int(fields[0]) if fields[0].isdigit() else -1  # unknown: no word was written
+            continue
+        place = (int(fields[1]), int(fields[0]))
+        if set(fields[2]) <= {"0", "1"}:  # else unknown: never written
+            word = int(fields[2], 2)
+            if what == "psum":
+                psums[place] = word - ((word >> (combined_bits - 1)) << combined_bits)
+            else:
+                codes[place] = code_of(word, output)
     places = [[(int(a), int(b)) for a, b in row] for row in image.place]
     missing = [place for row in places for place in row if place not in psums or place not in codes]
     if missing:
         raise ConfigError(f"rtl: ofmap words never written, (address, column): {missing[:8]}")
-    if len(psums) != image.place.shape[0] * image.place.shape[1]:
-        raise ConfigError(f"rtl: {len(psums)} psums left the array, must be {image.place.shape[:2]}")
+    count = image.place.shape[0] * image.place.shape[1]
+    if numbers["psums"] != count:
+        raise ConfigError(f"rtl: {numbers['psums']} psums left the array, must be {count}")
     return RtlRun(
         psum=np.array([[psums[place] for place in row] for row in places], dtype=object),
         ofmap_codes=np.array([[codes[place] for place in row] for row in places], dtype=np.int64),
@@ -186,12 +185,6 @@ def read_result(text: str, image: LayerImage, parameters: Parameters, output: Fo
 def _bound(image: LayerImage, rows: int) -> int:
     array = image.plan.array
     return image.plan.stream_length + rows + 2 * array.rows + array.cols + array.pipeline_stages + 2
-
-
-def _split(binary: str, banks: int, bits: int) -> list[int | None]:
-    """Return the words of a line of binary digits; None where a bit is unknown (never written)."""
-    words = [binary[len(binary) - (n + 1) * bits : len(binary) - n * bits] for n in range(banks)]
-    return [None if "x" in word.lower() else int(word, 2) for word in words]
 
 
 def _write_hex(path: Path, words: Words, bits: int) -> None:

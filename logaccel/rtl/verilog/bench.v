@@ -32,15 +32,17 @@ module bench #(
         .combined_address(combined_address), .combined(combined), .clipped(clipped)
     );
 
-    integer file, n, i, clipped_count, waited;
+    integer file, n, i, j, psum_count, clipped_count, waited;
     initial clock = 1'b0;
     always #5 clock = ~clock;
 
     always @(negedge clock) begin  // all registers are settled
         for (n = 0; n < COLS; n = n + 1)
-            if (!reset && combined_valid[n])
-                $fdisplay(file, "psum %0d %0d %h", n, combined_address[n*OFMAP_ADDRESS_BITS+:OFMAP_ADDRESS_BITS],
+            if (!reset && combined_valid[n]) begin
+                psum_count = psum_count + 1;
+                $fdisplay(file, "psum %0d %0d %b", n, combined_address[n*OFMAP_ADDRESS_BITS+:OFMAP_ADDRESS_BITS],
                           combined[n*COMBINED_BITS+:COMBINED_BITS]);
+            end
         if (!reset) for (n = 0; n < ROWS * COLS; n = n + 1) if (clipped[n]) clipped_count = clipped_count + 1;
     end
 
@@ -50,6 +52,7 @@ module bench #(
         $readmemh("left.hex", left_image);
         $readmemh("top.hex", top_image);
         $readmemh("bias.hex", bias_image);
+        psum_count = 0;
         clipped_count = 0;
         {reset, start, fold_write, left_write, top_write, bias_write} = 6'b100000;
         address = 0;
@@ -78,8 +81,11 @@ module bench #(
         for (i = 0; i < OFMAP_WORDS; i = i + 1) begin
             address = i;
             @(posedge clock);
-            #1 $fdisplay(file, "ofmap %0d %b", i, ofmap_words);
+            #1;
+            for (j = 0; j < COLS; j = j + 1)
+                $fdisplay(file, "ofmap %0d %0d %b", j, i, ofmap_words[j*OUT_BITS+:OUT_BITS]);
         end
+        $fdisplay(file, "psums %0d", psum_count);
         $fdisplay(file, "clipped %0d", clipped_count);
         $fdisplay(file, "cycles %0d", cycles);
         $fclose(file);
