@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from logaccel.arch import Architecture, load_arch
-    from logaccel.compare import Comparison, compare
+    from logaccel.comparison import Comparison, compare
     from logaccel.errors import ConfigError, LogaccelError, TraceError, WorkloadError
     from logaccel.result import LayerResult, SimulationResult
-    from logaccel.simulate import simulate
+    from logaccel.simulation import simulate
     from logaccel.trace import LayerTensors, Trace, load_trace, save_trace, synthesize_trace
     from logaccel.workload import Layer, Network, load_network
 
@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Architecture": "arch",
-    "Comparison": "compare",
+    "Comparison": "comparison",
     "ConfigError": "errors",
     "Layer": "workload",
     "LayerResult": "result",
@@ -30,12 +30,12 @@ _HOMES = {
     "Trace": "trace",
     "TraceError": "errors",
     "WorkloadError": "errors",
-    "compare": "compare",
+    "compare": "comparison",
     "load_arch": "arch",
     "load_network": "workload",
     "load_trace": "trace",
     "save_trace": "trace",
-    "simulate": "simulate",
+    "simulate": "simulation",
     "synthesize_trace": "trace",
 }
 
@@ -50,7 +50,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'logaccel' has no attribute {name!r}")
     value = getattr(import_module(f"logaccel.{_HOMES[name]}"), name)
-    globals()[name] = value  # also where a submodule of the same name (simulate, compare) has just taken it
+    globals()[name] = value
     return value
 
 

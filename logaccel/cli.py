@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from logaccel.workload import Network
 
 USER_ERROR, INTERRUPTED = 2, 130
+PIPE_WIDTH = 190  # columns, where no terminal gives a width: the standard comparison is one table
 
 app = typer.Typer(
     name="logaccel",
@@ -37,7 +38,9 @@ TraceOption = Annotated[
 ]
 NetworkOption = Annotated[
     str | None,
-    typer.Option("--network", "-n", help="shapes only: alexnet, vgg16, resnet18, mobilenet_v1, a YAML or SCALE-Sim CSV"),
+    typer.Option(
+        "--network", "-n", help="shapes only: alexnet, vgg16, resnet18, mobilenet_v1, a YAML or SCALE-Sim CSV"
+    ),
 ]
 BatchOption = Annotated[int | None, typer.Option("--batch", "-b", min=1, help="images (with --network)")]
 SetOption = Annotated[
@@ -74,7 +77,7 @@ def simulate(
     plot: PlotOption = None,
 ) -> None:
     """Run one workload on one architecture."""
-    from logaccel.simulate import simulate as run
+    from logaccel.simulation import simulate as run
 
     _check_targets(as_json, as_csv, output, plot)
     workload, accelerator = _workload(trace, network, batch), _architectures([arch], settings)[0]
@@ -112,8 +115,8 @@ def compare(
     plot: PlotOption = None,
 ) -> None:
     """Run one workload on several architectures, side by side: multipliers against shifters by default."""
-    from logaccel.compare import STANDARD_ARCHITECTURES
-    from logaccel.compare import compare as run
+    from logaccel.comparison import STANDARD_ARCHITECTURES
+    from logaccel.comparison import compare as run
 
     _check_targets(as_json, as_csv, output, plot)
     workload = _workload(trace, network, batch)
@@ -332,7 +335,7 @@ def _print(renderables: Any) -> None:
 
     console = Console()
     if not console.is_terminal:  # a file or a pipe has no width of its own
-        console = Console(width=160, no_color=True)
+        console = Console(width=PIPE_WIDTH, no_color=True)
     for item in renderables:
         console.print(item)
 

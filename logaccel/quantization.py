@@ -122,7 +122,9 @@ def _agreed(ifmap: Format, choice: int | Format | None, layer: LayerTensors, fol
 def _checked(given: Given, trace: Trace) -> dict[str, dict[str, int | Format]]:
     """Return the given ranges and formats by layer and tensor; every problem is reported at once."""
     names = [tensors.layer.name for tensors in trace.layers]
-    faults = [f"quantization: {key}: no layer of that name; there are {', '.join(names)}" for key in given if key not in names]
+    faults = [
+        f"quantization: {key}: no layer of that name; there are {', '.join(names)}" for key in given if key not in names
+    ]
     choices: dict[str, dict[str, int | Format]] = {name: {} for name in names}
     for name in (key for key in given if key in names):
         entry = given[name]
@@ -141,7 +143,9 @@ def _checked(given: Given, trace: Trace) -> dict[str, dict[str, int | Format]]:
     return choices
 
 
-def check_words(formats: tuple[LayerQuantization, ...], archs: tuple[Architecture, ...], layers: tuple[Layer, ...]) -> None:
+def check_words(
+    formats: tuple[LayerQuantization, ...], archs: tuple[Architecture, ...], layers: tuple[Layer, ...]
+) -> None:
     """Refuse formats whose words the array does not have. Raises ConfigError, one line for every problem."""
     faults = []
     for index, (chosen, arch, layer) in enumerate(zip(formats, archs, layers, strict=True)):
@@ -160,9 +164,13 @@ def check_words(formats: tuple[LayerQuantization, ...], archs: tuple[Architectur
 
 def describe(number_format: Format) -> str:
     """Return a format in a few words: kind, bits, sign, full scale."""
-    word = LinearWord(bits=number_format.bits) if isinstance(number_format, LinearFormat) else LogWord(
-        bits=number_format.bits,
-        steps_per_octave=number_format.steps_per_octave,
-        rounding=number_format.rounding,
+    word = (
+        LinearWord(bits=number_format.bits)
+        if isinstance(number_format, LinearFormat)
+        else LogWord(
+            bits=number_format.bits,
+            steps_per_octave=number_format.steps_per_octave,
+            rounding=number_format.rounding,
+        )
     )
     return f"{word} {'signed' if number_format.signed else 'unsigned'}, fsr {number_format.fsr}"

@@ -17,6 +17,11 @@ from logaccel.schedule.folds import plan_folds
 from logaccel.workload import Layer
 
 SMALL = 3  # largest extent of most axes: the oracle is plain Python
+CIRCUITS = (
+    ("multiply", ""),
+    ("logsum", ""),
+    *((kind, root) for kind in ("shift", "mirrored shift", "decode") for root in ("bins", "constant")),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,13 +33,14 @@ class Case:
     bias: NDArray[np.float64]
     output: Format
     round_bits: int
+    threads: int
 
     def __repr__(self) -> str:
         job = self.job
         return (
             f"Case({self.pe!r}, {job.datapath.activation!r}, {job.datapath.weight!r}, {job.layer!r}, {job.array!r}, "
             f"{job.dataflow!r}, {job.ifmap_codes.tolist()}, {job.filter_codes.tolist()}, "
-            f"{self.bias.tolist()}, {self.output!r}, {self.round_bits})"
+            f"{self.bias.tolist()}, {self.output!r}, {self.round_bits}, {self.threads})"
         )
 
 
@@ -48,7 +54,7 @@ def log_formats(signed: bool, bits: int = 6) -> st.SearchStrategy[LogFormat]:
     return st.builds(
         LogFormat,
         bits=st.integers(2 if signed else 1, bits),
-        steps_per_octave=st.sampled_from((1, 1, 2, 4, 8)),
+        steps_per_octave=st.sampled_from((1, 2, 2, 4, 8)),
         rounding=st.sampled_from(("nearest", "floor")),
         fsr=st.integers(-6, 6),
         signed=st.just(signed),
@@ -59,20 +65,25 @@ def log_formats(signed: bool, bits: int = 6) -> st.SearchStrategy[LogFormat]:
 def machines(draw: st.DrawFn, reduction: int) -> tuple[PE, Datapath]:
     """Draw a PE with formats that it takes and no word beyond the limit; often a tight accumulator."""
     signed = draw(st.booleans())
-    kind = draw(st.sampled_from(("multiply", "shift", "mirrored shift", "decode", "logsum")))
+    kind, root = draw(st.sampled_from(CIRCUITS))
     log_activation, log_weight = kind in ("shift", "decode", "logsum"), kind in ("mirrored shift", "decode", "logsum")
     activation = draw(log_formats(signed) if log_activation else linear_formats(signed))
     weight = draw(log_formats(True) if log_weight else linear_formats(True))
     if kind == "logsum":
         settings: dict[str, Any] = {"fraction_bits": draw(st.integers(3, 14))}
     else:
-        settings = {"overflow": draw(st.sampled_from(("saturate", "wrap"))), "drop_bits": draw(st.sampled_from((0, 0, 1, 3, 9)))}
-    if kind not in ("multiply", "logsum"):
-        settings |= {"root": draw(st.sampled_from(("bins", "constant"))), "constant_bits": draw(st.integers(1, 10))}
+        settings = {
+            "overflow": draw(st.sampled_from(("saturate", "wrap"))),
+            "drop_bits": draw(st.sampled_from((0, 0, 1, 3, 9))),
+        }
+    if root:
+        settings |= {"root": root, "constant_bits": draw(st.integers(1, 10))}
     build = {"multiply": MultiplyPE, "decode": DecodePE, "logsum": LogsumPE}.get(kind, ShiftPE)
     probe = build(acc_bits=2, **settings).datapath(activation, weight)
     exact = min(probe.exact_acc_bits(reduction), WORD_LIMIT_BITS)
-    width = draw(st.one_of(st.just(exact), st.integers(exact - 4, exact - 1), st.integers(2, 12), st.integers(exact, 62)))
+    width = draw(
+        st.one_of(st.just(exact), st.integers(exact - 4, exact - 1), st.integers(2, 12), st.integers(exact, 62))
+    )
     pe = build(acc_bits=min(max(width, 2), WORD_LIMIT_BITS), **settings)
     path = pe.datapath(activation, weight)
     assume(path.product_bits <= WORD_LIMIT_BITS and path.combined_bits(LONGEST_REDUCTION) <= WORD_LIMIT_BITS)
@@ -134,7 +145,9 @@ def cases(draw: st.DrawFn) -> Case:
     )
     output = draw(st.one_of(*[make(signed) for make in (linear_formats, log_formats) for signed in (False, True)]))
     near = np.ldexp(1.0, path.lsb_exponent + min(path.acc_bits, 24))  # bias of the psum's own size
-    return Case(pe, job, rng.normal(size=layer.out_channels) * near, output, draw(st.integers(1, 12)))
+    bias = rng.normal(size=layer.out_channels) * near
+    threads = draw(st.sampled_from((1,) * 7 + (2,)))  # waking threads takes longer than these layers
+    return Case(pe, job, bias, output, draw(st.integers(1, 12)), threads)
 
 
 CLASSES = {
@@ -144,6 +157,7 @@ CLASSES = {
     *("os", "ws", "is", "overlap on", "overlap off", "signed activation", "unsigned activation"),
     *("ragged rows", "ragged columns", "three or more K slices", "T = 1", "single PE", "no pipeline", "deep pipeline"),
     *("depthwise", "groups", "fc", "padding", "stride", "dilation", "batch", "relu", "to log", "to linear"),
+    "two threads",
 }
 
 
@@ -154,7 +168,7 @@ def classes_of(case: Case, clipped: int, backend: str) -> set[str]:
     linear_sum = not isinstance(case.pe, LogsumPE)
     facts = {
         path.product.name.lower().replace("_", " "): True,
-        f"{getattr(case.pe, 'root', '')} of {case.pe.kind}": path.steps > 1,
+        f"{getattr(case.pe, 'root', '')} of {case.pe.kind}": path.steps > 1 and hasattr(case.pe, "root"),
         "saturated": clipped and linear_sum and path.saturate,
         "wrapped": clipped and linear_sum and not path.saturate,
         "limited rail": clipped and not linear_sum,
@@ -180,5 +194,6 @@ def classes_of(case: Case, clipped: int, backend: str) -> set[str]:
         "batch": job.batch > 1,
         "relu": layer.relu,
         f"to {case.output.kind}": True,
+        "two threads": case.threads > 1,
     }
     return {name for name, holds in facts.items() if holds}

@@ -8,13 +8,12 @@ Codes are integers: linear q; log sign × magnitude code, 0 for zero. `//` and `
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from logaccel.formats import Format, LinearFormat, LogFormat
 from logaccel.pe import PE, DecodePE, LogsumPE, MultiplyPE, ShiftPE
 from logaccel.workload import Layer
-
 
 
 def linear_lsb(fmt: LinearFormat) -> int:
@@ -102,7 +101,7 @@ def all_codes(fmt: Format) -> range:
     return range(low, high + 1)
 
 
-@lru_cache(maxsize=None)
+@cache
 def root_ceiling(numerator: int, denominator: int, bits: int) -> int:
     """Return ⌈2^(numerator/denominator)·2^bits⌉ by bisection: the least n with n^denominator >= 2^(…)."""
     target = 2 ** (numerator + bits * denominator)
@@ -113,7 +112,7 @@ def root_ceiling(numerator: int, denominator: int, bits: int) -> int:
     return high
 
 
-@lru_cache(maxsize=None)
+@cache
 def root_constant(step: int, steps: int, bits: int) -> int:
     """Return K_j = round(2^(j/B)·2^bits): K or K − 1 of the ceiling K, whichever is nearer."""
     ceiling = root_ceiling(step, steps, bits)
@@ -136,8 +135,6 @@ def hardware_encode(accumulator: int, lsb_exponent: int, fmt: Format, round_bits
         ceilings = [root_ceiling(j, steps, round_bits) for j in range(1, steps)]
     count = sum(ceiling - 2**round_bits <= fraction for ceiling in ceilings)
     return limited_log_code(sign(accumulator), steps * (position + lsb_exponent) + count, fmt)
-
-
 
 
 @dataclass
@@ -251,9 +248,7 @@ class Accumulation:
             positive, negative = (0 if s is None else (one + s % one) * 2 ** (s // one) for s in self.rails)
             return positive - negative
         if self.circuit == "bins":
-            return sum(
-                word * root_constant(j, self.steps, self.pe.constant_bits) for j, word in enumerate(self.bins)
-            )
+            return sum(word * root_constant(j, self.steps, self.pe.constant_bits) for j, word in enumerate(self.bins))
         return self.bins[0]
 
 
@@ -265,8 +260,6 @@ def accumulate(
     for a, w in zip(activation_codes, weight_codes, strict=True):
         unit.add(int(a), int(w))
     return unit
-
-
 
 
 @dataclass(frozen=True)
@@ -338,8 +331,6 @@ def post_process(psum: int, lsb_exponent: int, bias: float, relu: bool, fmt: For
     if relu:
         total = max(total, 0)
     return hardware_encode(total, lsb_exponent, fmt, round_bits)
-
-
 
 
 @dataclass(frozen=True)

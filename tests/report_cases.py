@@ -3,7 +3,7 @@
 import numpy as np
 
 from logaccel.arch import Architecture
-from logaccel.compare import Comparison
+from logaccel.comparison import Comparison
 from logaccel.cost import array_area, bits_moved, layer_energy, load_profile
 from logaccel.quantization import quantize_network
 from logaccel.result import Accuracy, LayerResult, SimulationResult

@@ -81,7 +81,7 @@ def test_the_comparison_set_is_fair() -> None:
 
 
 def test_the_default_comparison_is_part_of_it() -> None:
-    from logaccel.compare import STANDARD_ARCHITECTURES
+    from logaccel.comparison import STANDARD_ARCHITECTURES
 
     assert set(STANDARD_ARCHITECTURES) <= set(COMPARISON)
 

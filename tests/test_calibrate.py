@@ -130,7 +130,7 @@ def test_ranges_stay_within_their_limits() -> None:
 @pytest.mark.parametrize("bad", [nan, inf, -inf])
 @pytest.mark.parametrize("word", [LinearWord(bits=8), LogWord(bits=4)], ids=str)
 def test_what_is_not_finite_is_refused(word: Word, bad: float) -> None:
-    with pytest.raises(TraceError, match="^values must be finite, got 1 NaN or infinite of 3$"):
+    with pytest.raises(TraceError, match=r"^values must be finite, got 1 NaN or infinite of 3$"):
         best_fsr(np.array([1.0, bad, 2.0], np.float32), word, True)
 
 

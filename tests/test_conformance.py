@@ -156,7 +156,9 @@ def test_encode(level: Oracle, shared_data: Path) -> None:
     for case in read(shared_data, "encode"):
         values = [float.fromhex(text) for text in case["x"]]
         codes = level.encode(FORMATS.validate_python(case["format"]), values)
-        wrong += [(case["format"], *item) for item in zip(values, codes, case["code"], strict=True) if item[1] != item[2]]
+        wrong += [
+            (case["format"], *item) for item in zip(values, codes, case["code"], strict=True) if item[1] != item[2]
+        ]
     assert wrong == []
 
 

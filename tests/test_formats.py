@@ -22,7 +22,7 @@ BITS = range(1, 7)
 LINEAR = [
     LinearFormat(bits=bits, fsr=fsr, signed=signed)
     for bits in BITS
-    for fsr in (-64, 0, 3, 64)
+    for fsr in (-64, 0, 64)
     for signed in (False, True)
     if bits > signed
 ]
@@ -31,7 +31,7 @@ LOG = [
     for bits in BITS
     for steps in (1, 2, 4, 8)
     for rounding in ("nearest", "floor")
-    for fsr in (-64, 0, 3, 64)
+    for fsr in (-64, 0, 64)
     for signed in (False, True)
     if bits > signed
 ]
@@ -148,9 +148,9 @@ def test_zeros_subnormals_and_the_rims_of_the_type(dtype: type[np.floating], wor
 @pytest.mark.parametrize("word", [LinearWord(bits=8), LogWord(bits=4)], ids=str)
 def test_what_is_not_finite_is_refused(word: LinearWord | LogWord, bad: float) -> None:
     for dtype in (np.float32, np.float64):
-        with pytest.raises(TraceError, match="^values must be finite, got 2 NaN or infinite of 40000$"):
-            values = np.zeros(40000, dtype)
-            values[[3, 39999]] = bad
+        values = np.zeros(40000, dtype)
+        values[[3, 39999]] = bad
+        with pytest.raises(TraceError, match=r"^values must be finite, got 2 NaN or infinite of 40000$"):
             encode(values, word.at(0, signed=True))
 
 

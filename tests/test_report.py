@@ -294,7 +294,7 @@ def test_bars_of_a_comparison_have_the_lengths_of_the_data() -> None:
 
 def test_different_cycles_are_grouped_by_architecture() -> None:
     rows = [result(architecture(**{"array.rows": size}).replace(name=f"rows_{size}")) for size in (4, 8)]
-    from logaccel.compare import Comparison
+    from logaccel.comparison import Comparison
 
     cycles = plot_comparison(Comparison(tuple(rows), None)).axes[-1]
     assert [[bar.get_height() for bar in group] for group in cycles.containers] == [

@@ -47,7 +47,9 @@ def chain(relu: bool = True) -> Trace:
     return Trace.from_arrays("chain", tensors)
 
 
-@pytest.mark.parametrize("name", ["multiply_8b_16x16", "shift_4b_16x16", "decode_4b_sqrt2_bins_16x16", "logsum_4b_16x16"])
+@pytest.mark.parametrize(
+    "name", ["multiply_8b_16x16", "shift_4b_16x16", "decode_4b_sqrt2_bins_16x16", "logsum_4b_16x16"]
+)
 @pytest.mark.parametrize("chained", [False, True])
 def test_engines_agree_in_every_field_of_the_real_trace(small: Trace, name: str, chained: bool) -> None:
     arch = logaccel.load_arch(name)
@@ -73,7 +75,9 @@ def test_chained_codes_equal_the_oracle_layer_by_layer(name: str) -> None:
     for tensors, layer in zip(trace.layers, result.layers, strict=True):
         path = arch.pe.datapath(layer.quantization.ifmap, layer.quantization.filter)
         weights = encode(tensors.filter, layer.quantization.filter)
-        psum, _ = oracle.run_layer(tensors.layer, arch.pe, layer.quantization.ifmap, layer.quantization.filter, codes, weights)
+        psum, _ = oracle.run_layer(
+            tensors.layer, arch.pe, layer.quantization.ifmap, layer.quantization.filter, codes, weights
+        )
         np.testing.assert_array_equal(np.asarray(psum).reshape(layer.psum.shape), layer.psum)
         expected = oracle.post_process(
             psum, path.lsb_exponent, tensors.bias, tensors.layer.relu, layer.quantization.ofmap, arch.post.round_bits

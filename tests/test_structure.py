@@ -41,10 +41,7 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
     """Yield every imported module's full name, and whether the import runs when the file is imported."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     lazy = {
-        id(node)
-        for function in ast.walk(tree)
-        if isinstance(function, ast.FunctionDef)
-        for node in ast.walk(function)
+        id(node) for function in ast.walk(tree) if isinstance(function, ast.FunctionDef) for node in ast.walk(function)
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -52,13 +52,9 @@ class Architecture(Section):
     pe: Annotated[AnyPE, Field(description="how a PE multiplies and accumulates")]
     activation: Annotated[Word, Field(description="word of ifmaps and of the ofmaps that become ifmaps")]
     weight: Annotated[Word, Field(description="word of filters; always signed")]
-    output: Annotated[Word, Field(description="word of an ofmap that feeds no layer of the trace (logits)")] = LinearWord(
-        bits=16
-    )
+    output: Annotated[Word, Field(description="word of an ofmap that feeds no layer (logits)")] = LinearWord(bits=16)
     array: Annotated[PEArray, Field(description="geometry and timing of the PE array")]
-    dataflow: Annotated[
-        Dataflow, Field(description="os, ws or is: psum, weight or activation stays in the PE")
-    ] = "os"
+    dataflow: Annotated[Dataflow, Field(description="os, ws or is: psum, weight or activation stays in the PE")] = "os"
     post: Annotated[PostProcessing, Field(description="the lane below each column")] = PostProcessing()
     clock_mhz: Annotated[float, Field(gt=0, le=10_000, description="clock, for time and power only")] = 500.0
     cost_profile: Annotated[str, Field(description="name or path of the price table")] = "horowitz_45nm"

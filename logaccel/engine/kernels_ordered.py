@@ -98,9 +98,7 @@ def accumulate_logs(
             for p in range(p0, p1):
                 if operands[p, k] != 0:
                     rails_here = sums[p - p0]
-                    clipped += _accumulate_log(
-                        operands[p, k], terms, rows[0], rows[1], rails_here[0], rails_here[1]
-                    )
+                    clipped += _accumulate_log(operands[p, k], terms, rows[0], rows[1], rails_here[0], rails_here[1])
         for p in range(p0, p1):
             for m in range(m0, m1):
                 rails[0, p, m] = max(np.int64(-1), np.int64(sums[p - p0, 0, m - m0]))

@@ -14,7 +14,7 @@ from logaccel.engine import machine_passes as passes
 from logaccel.engine import machine_pe as pe
 from logaccel.engine import machine_state as at
 from logaccel.engine.machine_control import control_output_stationary, control_stationary
-from logaccel.engine.machine_passes import CHAIN_VALID, LAST, MOVING, SWAP, TOOK, VALID, Cells
+from logaccel.engine.machine_passes import MOVING, SWAP, TOOK, VALID, Cells
 from logaccel.engine.machine_pe import plane, wire
 from logaccel.engine.machine_state import Numbers
 from logaccel.jit import kernel
@@ -31,20 +31,19 @@ def step(
     now, after = (1 - (cycle & 1)) * half, (cycle & 1) * half
     if settings[at.STATIONARY]:
         control_stationary(settings, tokens, control, starts, folds, cycle)
-        pe.form_products(cells, settings, constants, now, at.OTHER if settings[at.OVERLAP] else at.CHAIN)
+        second = at.OTHER if settings[at.OVERLAP] else at.CHAIN
+        pe.form_products(cells, settings, counts, constants, now, after, second)
         _sum_downwards(cells, settings, counts, now, after)
         # The memory's read port sees what earlier edges wrote; reading comes first here for the same effect.
         edges.enter_psums(cells, settings, tokens, counts, folds, memory, slices, cycle, after)
         edges.store_psums(cells, settings, tokens, counts, folds, memory, slices, cycle, now, after)
     else:
         control_output_stationary(settings, tokens, control, starts, folds, cycle)
-        pe.form_products(cells, settings, constants, now, at.OTHER)
+        pe.form_products(cells, settings, counts, constants, now, after, at.OTHER)
         psums, leaving = _sum_in_place(cells, settings, control, counts, now, after)
         if leaving >= 0:
             mask = MOVING if settings[at.OVERLAP] else 1
-            edges.drain_bottom(
-                cells, settings, counts, folds, memory, slices, drained, cycle, psums, leaving, mask
-            )
+            edges.drain_bottom(cells, settings, counts, folds, memory, slices, drained, cycle, psums, leaving, mask)
     edges.enter_top(cells, settings, tokens, counts, folds, top, cycle, now)
     _move_left_operands(cells, settings, now, after)
     edges.enter_left(cells, settings, tokens, counts, folds, left, cycle, after)
@@ -58,10 +57,9 @@ def step(
 def run_block(
     cells: Cells, settings: Numbers, tokens: Numbers, control: Numbers, counts: Numbers, starts: Numbers,
     folds: Numbers, left: Cells, top: Cells, memory: Cells, slices: Numbers, drained: Numbers, constants: Numbers,
-    psums: int, limit: int,
+    cycle: int, psums: int, limit: int,
 ) -> int:  # fmt: skip
-    """Run until all folds have streamed and `psums` have left; return the cycles stepped, −1 beyond the limit."""
-    cycle = 0
+    """Run from `cycle` until all folds have streamed and `psums` have left; return the next cycle, −1: beyond limit."""
     last = folds.shape[0] - 1
     while counts[at.PSUM_WRITES] < psums or starts[last] < 0:
         if cycle > limit:
@@ -103,14 +101,13 @@ def _sum_in_place(
     shadow_after = plane(settings, after, settings[at.SHADOW_PLANE])
     passes.start_moving(cells, plane(settings, now, at.FLAGS), shadow + full, moving, number)
     above = moving - width
-    counts[at.FAULTS] += passes.move_shadow_flags(cells, flags, above, moving, shadow_after + full, number)
+    written, collided = passes.move_shadow_flags(cells, flags, above, moving, shadow_after + full, number)
+    counts[at.PSUM_MOVES] += written
+    counts[at.FAULTS] += collided
     for lane in range(lanes):
         offset = lane * settings[at.SIZE]
-        target = shadow_after + offset
-        passes.take_where(cells, flags, LAST, sums_after + offset, shadow + offset, target, number)
-        passes.take_where(cells, above, MOVING, shadow + offset - width, target, target, number)
-    counts[at.PSUM_MOVES] += passes.count(cells, shadow_after + full, MOVING, number)
-    counts[at.PSUM_MOVES] += passes.count(cells, flags, LAST, number)
+        own, target = shadow + offset, shadow_after + offset
+        passes.move_shadow(cells, flags, above, sums_after + offset, own - width, own, target, number)
     return shadow, moving
 
 
@@ -121,11 +118,11 @@ def _sum_downwards(cells: Cells, settings: Numbers, counts: Numbers, now: int, a
     valid = plane(settings, now, settings[at.SUM_PLANE] + lanes)
     valid_after = plane(settings, after, settings[at.SUM_PLANE] + lanes)
     pe.advance_stages(cells, settings, counts, now, after)
-    before = counts[at.MACS]
     pe.accumulate(cells, settings, counts, now, after)
     flags = pe.finished_flags(settings, now)
-    counts[at.FAULTS] += passes.pass_psums(cells, flags, valid - settings[at.WIDTH], valid_after, number)
-    counts[at.PSUM_MOVES] += passes.count(cells, valid_after, 1, number) - (counts[at.MACS] - before)
+    passed, alone = passes.pass_psums(cells, flags, valid - settings[at.WIDTH], valid_after, number)
+    counts[at.PSUM_MOVES] += passed
+    counts[at.FAULTS] += alone
 
 
 @kernel
@@ -142,8 +139,7 @@ def _take_streamed(cells: Cells, settings: Numbers, counts: Numbers, now: int, a
     number, width = settings[at.NUMBER], settings[at.WIDTH]
     flags, flags_after = plane(settings, now, at.FLAGS), plane(settings, after, at.FLAGS)
     passes.move(cells, plane(settings, now, at.OTHER) - width, plane(settings, after, at.OTHER), number)
-    passes.join_operands(cells, wire(settings, at.ARRIVING), flags - width, flags_after, number)
-    written = passes.count(cells, flags_after, VALID, number)
+    written = passes.join_operands(cells, wire(settings, at.ARRIVING), flags - width, flags_after, number)
     counts[at.LEFT_WRITES] += written
     counts[at.OTHER_WRITES] += written
 
@@ -156,12 +152,11 @@ def _take_stationary(cells: Cells, settings: Numbers, counts: Numbers, now: int,
     status, status_after = plane(settings, now, at.STATUS), plane(settings, after, at.STATUS)
     chain, chain_after = plane(settings, now, at.CHAIN), plane(settings, after, at.CHAIN)
     flags_after = plane(settings, after, at.FLAGS)
-    passes.take_status(cells, arriving, status - width, status, status_after, overlap, number)
+    taken = passes.take_status(cells, arriving, status - width, status, status_after, overlap, number)
     passes.take_where(cells, status_after, TOOK, chain - width, chain, chain_after, number)
-    counts[at.OTHER_WRITES] += passes.count(cells, status_after, TOOK | CHAIN_VALID, number)
-    passes.join_stationary(cells, arriving, status_after, flags_after, number)
-    counts[at.LEFT_WRITES] += passes.count(cells, flags_after, VALID, number)
+    moved, swapped = passes.join_stationary(cells, arriving, status_after, flags_after, number)
+    counts[at.LEFT_WRITES] += moved
+    counts[at.OTHER_WRITES] += taken + swapped
     if overlap:
         held, held_after = plane(settings, now, at.OTHER), plane(settings, after, at.OTHER)
         passes.take_where(cells, arriving, SWAP, chain, held, held_after, number)
-        counts[at.OTHER_WRITES] += passes.count(cells, flags_after, VALID | SWAP, number)

@@ -13,7 +13,14 @@ from logaccel.jit import kernel
 
 @kernel
 def enter_left(
-    cells: Cells, settings: Numbers, tokens: Numbers, counts: Numbers, folds: Numbers, left: Cells, cycle: int, after: int
+    cells: Cells,
+    settings: Numbers,
+    tokens: Numbers,
+    counts: Numbers,
+    folds: Numbers,
+    left: Cells,
+    cycle: int,
+    after: int,
 ) -> None:
     """Drive what the block's first column takes at this edge."""
     width, first, length = settings[at.WIDTH], settings[at.FIRST_COL], settings[at.LENGTH]

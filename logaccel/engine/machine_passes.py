@@ -62,21 +62,25 @@ def count(cells: Cells, flags: int, mask: int, number: int) -> int:
 
 
 @kernel
-def join_operands(cells: Cells, left: int, above: int, target: int, number: int) -> None:
-    """Take operand flags from the left; an operand is valid only where a valid word comes from above too (OS)."""
+def join_operands(cells: Cells, left: int, above: int, target: int, number: int) -> int:
+    """Take operand flags from the left; an operand is valid only where a valid word comes from above too (OS).
+
+    Returns how many are.
+    """
     narrow = cells.dtype.type
     left_, above_, target_ = np.uint64(left), np.uint64(above), np.uint64(target)
-    pulse, travelling = narrow(PULSE), narrow(WITH_PRODUCT)
+    pulse, travelling, found = narrow(PULSE), narrow(WITH_PRODUCT), narrow(0)
     for i in range(np.uint64(number)):
         joined = narrow(-narrow(cells[above_ + i] & narrow(VALID)))
-        cells[target_ + i] = narrow(cells[left_ + i] & narrow(narrow(travelling & joined) | pulse))
+        flags = narrow(cells[left_ + i] & narrow(narrow(travelling & joined) | pulse))
+        cells[target_ + i] = flags
+        found = narrow(found + narrow(flags & narrow(VALID)))
+    return np.int64(found)
 
 
 @kernel
-def take_status(
-    cells: Cells, left: int, above: int, own: int, target: int, overlap: bool, number: int
-) -> None:
-    """Decide which PEs take a stationary word, swap it in, and hold a valid one (WS, IS).
+def take_status(cells: Cells, left: int, above: int, own: int, target: int, overlap: bool, number: int) -> int:
+    """Decide which PEs take a stationary word, swap it in, and hold a valid one (WS, IS); return how many take one.
 
     A PE takes while its column loads and the PE above took one cycle earlier; the first cycle of a load
     forgets what the load before it left behind, and without shadow registers invalidates the column.
@@ -84,6 +88,7 @@ def take_status(
     narrow = cells.dtype.type
     left_, above_, own_, target_ = np.uint64(left), np.uint64(above), np.uint64(own), np.uint64(target)
     one, forget, shadows = narrow(1), narrow(0 if overlap else 1), narrow(1 if overlap else 0)
+    taken = narrow(0)
     for i in range(np.uint64(number)):
         flags, upper, old = cells[left_ + i], cells[above_ + i], cells[own_ + i]
         swap = narrow(narrow(flags >> narrow(3)) & one)
@@ -96,6 +101,8 @@ def take_status(
         swapped = narrow(narrow(old & swap) | narrow(narrow(old >> narrow(2)) & narrow(one - swap)))
         held = narrow(narrow(swapped & shadows) | narrow(chain & forget))
         cells[target_ + i] = narrow(chain | narrow(narrow(take << one) | narrow(held << narrow(2))))
+        taken = narrow(taken + narrow(take & chain))
+    return np.int64(taken)
 
 
 @kernel
@@ -110,14 +117,22 @@ def take_where(cells: Cells, flags: int, mask: int, source: int, own: int, targe
 
 
 @kernel
-def join_stationary(cells: Cells, left: int, status: int, target: int, number: int) -> None:
-    """Take operand flags from the left; an operand goes no further than the valid stationary words (WS, IS)."""
+def join_stationary(cells: Cells, left: int, status: int, target: int, number: int) -> tuple[int, int]:
+    """Take operand flags from the left; an operand goes no further than the valid stationary words (WS, IS).
+
+    Returns how many operands are valid and how many of them swap a stationary word in.
+    """
     narrow = cells.dtype.type
     left_, status_, target_ = np.uint64(left), np.uint64(status), np.uint64(target)
     operand, column = narrow(VALID | SWAP), narrow(LOAD | RESTART)
+    found, swaps = narrow(0), narrow(0)
     for i in range(np.uint64(number)):
         held = narrow(-narrow(narrow(cells[status_ + i] >> narrow(2)) & narrow(1)))
-        cells[target_ + i] = narrow(cells[left_ + i] & narrow(narrow(held & operand) | column))
+        flags = narrow(cells[left_ + i] & narrow(narrow(held & operand) | column))
+        cells[target_ + i] = flags
+        found = narrow(found + narrow(flags & narrow(VALID)))
+        swaps = narrow(swaps + narrow(narrow(flags & narrow(SWAP)) != narrow(0)))
+    return np.int64(found), np.int64(swaps)
 
 
 @kernel
@@ -185,16 +200,20 @@ def accumulate_log(
 
 
 @kernel
-def pass_psums(cells: Cells, flags: int, above: int, target: int, number: int) -> int:
-    """Move psum-valid flags down (WS, IS); return how many products met no psum, a fault of the schedule."""
+def pass_psums(cells: Cells, flags: int, above: int, target: int, number: int) -> tuple[int, int]:
+    """Move psum-valid flags down (WS, IS).
+
+    Returns how many psums met no product, and how many products no psum: a fault of the schedule.
+    """
     narrow = cells.dtype.type
     flags_, above_, target_ = np.uint64(flags), np.uint64(above), np.uint64(target)
-    alone = narrow(0)
+    passed, alone, one = narrow(0), narrow(0), narrow(1)
     for i in range(np.uint64(number)):
-        upper = cells[above_ + i]
+        upper, product = cells[above_ + i], narrow(cells[flags_ + i] & narrow(VALID))
         cells[target_ + i] = upper
-        alone = narrow(alone + narrow(narrow(cells[flags_ + i] & narrow(VALID)) & narrow(narrow(1) - upper)))
-    return np.int64(alone)
+        passed = narrow(passed + narrow(upper & narrow(one - product)))
+        alone = narrow(alone + narrow(product & narrow(one - upper)))
+    return np.int64(passed), np.int64(alone)
 
 
 @kernel
@@ -219,16 +238,35 @@ def start_moving(cells: Cells, flags: int, shadow: int, target: int, number: int
 
 
 @kernel
-def move_shadow_flags(cells: Cells, flags: int, above: int, own: int, target: int, number: int) -> int:
-    """Move shadow flags down, load finished psums; return how many words collided, a fault of the schedule."""
+def move_shadow_flags(cells: Cells, flags: int, above: int, own: int, target: int, number: int) -> tuple[int, int]:
+    """Move shadow flags down, load finished psums.
+
+    Returns how many words were written and how many collided, a fault of the schedule.
+    """
     narrow = cells.dtype.type
     flags_, above_, own_, target_ = np.uint64(flags), np.uint64(above), np.uint64(own), np.uint64(target)
-    collisions, one = narrow(0), narrow(1)
+    written, collisions, one = narrow(0), narrow(0), narrow(1)
     for i in range(np.uint64(number)):
         shadow = cells[own_ + i]
         comes = narrow(narrow(cells[above_ + i] >> one) & one)
         stays = narrow(narrow(shadow & one) & narrow(one - narrow(shadow >> one)))
         load = narrow(narrow(cells[flags_ + i] >> narrow(2)) & one)
         cells[target_ + i] = narrow(narrow(narrow(comes << one) | comes) | narrow(stays | load))
+        written = narrow(written + narrow(comes + load))
         collisions = narrow(collisions + narrow(narrow(narrow(comes + stays) + load) > one))
-    return np.int64(collisions)
+    return np.int64(written), np.int64(collisions)
+
+
+@kernel
+def move_shadow(
+    cells: Cells, flags: int, above_flags: int, finished: int, above: int, own: int, target: int, number: int
+) -> None:
+    """Move shadow words down, load finished psums (OS); `finished` is the accumulator of the next cycle."""
+    narrow = cells.dtype.type
+    flags_, above_flags_, finished_ = np.uint64(flags), np.uint64(above_flags), np.uint64(finished)
+    above_, own_, target_ = np.uint64(above), np.uint64(own), np.uint64(target)
+    zero = narrow(0)
+    for i in range(np.uint64(number)):
+        upper, old, total = cells[above_ + i], cells[own_ + i], cells[finished_ + i]
+        kept = total if narrow(cells[flags_ + i] & narrow(LAST)) != zero else old
+        cells[target_ + i] = upper if narrow(cells[above_flags_ + i] & narrow(MOVING)) != zero else kept

@@ -6,7 +6,7 @@
 from logaccel.engine import machine_passes as passes
 from logaccel.engine import machine_products as products
 from logaccel.engine import machine_state as at
-from logaccel.engine.machine_passes import LIVE, VALID, Cells
+from logaccel.engine.machine_passes import VALID, Cells
 from logaccel.engine.machine_state import Numbers
 from logaccel.jit import kernel
 from logaccel.pe import Product
@@ -31,28 +31,32 @@ def wire(settings: Numbers, number: int) -> int:
 
 
 @kernel
-def form_products(cells: Cells, settings: Numbers, constants: Numbers, now: int, stationary: int) -> None:
-    """Drive the product wires of every PE from its operand registers; `stationary` is the plane of the second."""
-    left, other = plane(settings, now, at.LEFT), plane(settings, now, stationary)
+def form_products(
+    cells: Cells, settings: Numbers, counts: Numbers, constants: Numbers, now: int, after: int, second: int
+) -> None:
+    """Form the product of every PE from LEFT and the plane `second`: into the first pipeline register, if any."""
+    left, other = plane(settings, now, at.LEFT), plane(settings, now, second)
     flags, number = plane(settings, now, at.FLAGS), settings[at.NUMBER]
-    product, out = wire(settings, at.PRODUCTS), wire(settings, at.PRODUCT_FLAGS)
+    product = stage(settings, after, min(settings[at.STAGES], 1))
+    out = product + settings[at.SIZE]
     activation, weight = (other, left) if settings[at.LEFT_IS_WEIGHT] else (left, other)
     kind, offset, step_shift = settings[at.PRODUCT], settings[at.STEP_OFFSET], settings[at.STEP_SHIFT]
     x_scale, y_scale = settings[at.ACTIVATION_SCALE], settings[at.WEIGHT_SCALE]
     if kind == _MULTIPLY:
-        products.multiply(cells, activation, weight, flags, product, out, number)
+        live = products.multiply(cells, activation, weight, flags, product, out, number)
     elif kind == _DECODE:
-        products.decode(
+        live = products.decode(
             cells, activation, weight, flags, product, out, x_scale, y_scale, offset, step_shift, number
         )
     elif kind == _LOGSUM:
         places = settings[at.FRACTION_BITS] - step_shift
-        products.add_exponents(
+        live = products.add_exponents(
             cells, activation, weight, flags, product, out, x_scale, y_scale, offset, places, number
         )
     else:
         log, linear = (activation, weight) if kind == _SHIFT_BY_ACTIVATION else (weight, activation)
-        products.shift(cells, log, linear, flags, product, out, offset, step_shift, number)
+        live = products.shift(cells, log, linear, flags, product, out, offset, step_shift, number)
+    counts[at.LIVE_PRODUCTS] += live
     if kind != _LOGSUM and step_shift > 0 and not settings[at.STEPS_BINNED]:
         products.scale(cells, product, out, constants, number)
     if settings[at.DROP_BITS] > 0:
@@ -71,11 +75,13 @@ def stage(settings: Numbers, base: int, depth: int) -> int:
 def advance_stages(cells: Cells, settings: Numbers, counts: Numbers, now: int, after: int) -> None:
     """Clock the pipeline registers between operands and accumulator."""
     size, number = settings[at.SIZE], settings[at.NUMBER]
-    for depth in range(settings[at.STAGES]):
-        source, target = stage(settings, now, depth), stage(settings, after, depth + 1)
-        passes.move(cells, source, target, number)
-        passes.move(cells, source + size, target + size, number)
-        counts[at.STAGE_WRITES] += passes.count(cells, source + size, VALID, number)
+    for depth in range(1, settings[at.STAGES] + 1):
+        target = stage(settings, after, depth)
+        if depth > 1:  # the first was loaded as the products were formed
+            source = stage(settings, now, depth - 1)
+            passes.move(cells, source, target, number)
+            passes.move(cells, source + size, target + size, number)
+        counts[at.STAGE_WRITES] += passes.count(cells, target + size, VALID, number)
 
 
 @kernel
@@ -103,4 +109,3 @@ def accumulate(cells: Cells, settings: Numbers, counts: Numbers, now: int, after
                 settings[at.LOW], settings[at.HIGH], number,
             )  # fmt: skip
     counts[at.MACS] += passes.count(cells, flags, VALID, number)
-    counts[at.LIVE_PRODUCTS] += passes.count(cells, flags, VALID | LIVE, number)

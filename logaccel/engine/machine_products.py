@@ -2,37 +2,49 @@
 
 Planes as in machine_passes. Flags out: those of the operands, LIVE, and the accumulator that takes the
 product. A log operand's magnitude code c enters as u = scale·c + offset; shift u >> step_shift, fraction
-u mod steps. PEs without a valid operand get a meaningless product and no flags.
+u mod steps. PEs without a valid operand get a meaningless product and no flags. The kernels that form a
+product return how many are live: valid, both operands non-zero.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from logaccel.engine.machine_passes import LANE_SHIFT, LIVE, WITH_PRODUCT, Cells
+from logaccel.engine.machine_passes import LANE_SHIFT, LIVE, VALID, WITH_PRODUCT, Cells
 from logaccel.jit import kernel
 
 
 @kernel
-def multiply(cells: Cells, x: int, y: int, flags: int, product: int, out: int, number: int) -> None:
+def multiply(cells: Cells, x: int, y: int, flags: int, product: int, out: int, number: int) -> int:
     """Multiply two linear words."""
     narrow = cells.dtype.type
     x_, y_, flags_, product_, out_ = np.uint64(x), np.uint64(y), np.uint64(flags), np.uint64(product), np.uint64(out)
+    found = narrow(0)
     for i in range(np.uint64(number)):
         a, b, flag = cells[x_ + i], cells[y_ + i], cells[flags_ + i]
         live = narrow(narrow(a != narrow(0)) & narrow(b != narrow(0)))
         cells[product_ + i] = narrow(a * b)
         marks = narrow(live * narrow(LIVE))
-        cells[out_ + i] = narrow(narrow(narrow(flag & narrow(WITH_PRODUCT)) | marks) * narrow(flag & narrow(1)))
+        valid = narrow(flag & narrow(VALID))
+        cells[out_ + i] = narrow(narrow(narrow(flag & narrow(WITH_PRODUCT)) | marks) * valid)
+        found = narrow(found + narrow(live & valid))
+    return np.int64(found)
 
 
 @kernel
 def shift(
     cells: Cells, log: int, linear: int, flags: int, product: int, out: int, offset: int, step_shift: int, number: int
-) -> None:
+) -> int:
     """Shift the linear word by the log code; the fraction goes to the lane bits."""
     narrow = cells.dtype.type
-    log_, linear_, flags_, product_, out_ = np.uint64(log), np.uint64(linear), np.uint64(flags), np.uint64(product), np.uint64(out)
+    log_, linear_, flags_, product_, out_ = (
+        np.uint64(log),
+        np.uint64(linear),
+        np.uint64(flags),
+        np.uint64(product),
+        np.uint64(out),
+    )
     start, places, mask, zero = narrow(offset), narrow(step_shift), narrow((1 << step_shift) - 1), narrow(0)
+    found = narrow(0)
     for i in range(np.uint64(number)):
         a, b, flag = cells[log_ + i], cells[linear_ + i], cells[flags_ + i]
         some = narrow(a != zero)
@@ -41,19 +53,23 @@ def shift(
         word = narrow(narrow(narrow(-b) if a < zero else b) * some)
         cells[product_ + i] = narrow(word << narrow(steps >> places))
         marks = narrow(narrow(live * narrow(LIVE)) | narrow(narrow(steps & mask) << narrow(LANE_SHIFT)))
-        cells[out_ + i] = narrow(narrow(narrow(flag & narrow(WITH_PRODUCT)) | marks) * narrow(flag & narrow(1)))
+        valid = narrow(flag & narrow(VALID))
+        cells[out_ + i] = narrow(narrow(narrow(flag & narrow(WITH_PRODUCT)) | marks) * valid)
+        found = narrow(found + narrow(live & valid))
+    return np.int64(found)
 
 
 @kernel
 def decode(
     cells: Cells, x: int, y: int, flags: int, product: int, out: int, x_scale: int, y_scale: int, offset: int,
     step_shift: int, number: int,
-) -> None:  # fmt: skip
+) -> int:  # fmt: skip
     """Add the exponents and decode to a one-hot word with the sign of the product."""
     narrow = cells.dtype.type
     x_, y_, flags_, product_, out_ = np.uint64(x), np.uint64(y), np.uint64(flags), np.uint64(product), np.uint64(out)
     start, places, mask, zero = narrow(offset), narrow(step_shift), narrow((1 << step_shift) - 1), narrow(0)
     xs, ys = narrow(x_scale), narrow(y_scale)
+    found = narrow(0)
     for i in range(np.uint64(number)):
         a, b, flag = cells[x_ + i], cells[y_ + i], cells[flags_ + i]
         live = narrow(narrow(a != zero) & narrow(b != zero))
@@ -62,19 +78,23 @@ def decode(
         word = narrow(live << narrow(steps >> places))
         cells[product_ + i] = narrow(-word) if narrow(a ^ b) < zero else word
         marks = narrow(narrow(live * narrow(LIVE)) | narrow(narrow(steps & mask) << narrow(LANE_SHIFT)))
-        cells[out_ + i] = narrow(narrow(narrow(flag & narrow(WITH_PRODUCT)) | marks) * narrow(flag & narrow(1)))
+        valid = narrow(flag & narrow(VALID))
+        cells[out_ + i] = narrow(narrow(narrow(flag & narrow(WITH_PRODUCT)) | marks) * valid)
+        found = narrow(found + narrow(live & valid))
+    return np.int64(found)
 
 
 @kernel
 def add_exponents(
     cells: Cells, x: int, y: int, flags: int, product: int, out: int, x_scale: int, y_scale: int, offset: int,
     fraction_shift: int, number: int,
-) -> None:  # fmt: skip
+) -> int:  # fmt: skip
     """Add the exponents: P = u · 2^fraction_shift, fraction_shift = F − log2(B); lane 1 takes negative products."""
     narrow = cells.dtype.type
     x_, y_, flags_, product_, out_ = np.uint64(x), np.uint64(y), np.uint64(flags), np.uint64(product), np.uint64(out)
     start, places, zero = narrow(offset), narrow(fraction_shift), narrow(0)
     xs, ys = narrow(x_scale), narrow(y_scale)
+    found = narrow(0)
     for i in range(np.uint64(number)):
         a, b, flag = cells[x_ + i], cells[y_ + i], cells[flags_ + i]
         live = narrow(narrow(a != zero) & narrow(b != zero))
@@ -83,7 +103,10 @@ def add_exponents(
         cells[product_ + i] = narrow(steps << places)
         negative = narrow(narrow(a ^ b) < zero)
         marks = narrow(narrow(live * narrow(LIVE)) | narrow(negative << narrow(LANE_SHIFT)))
-        cells[out_ + i] = narrow(narrow(narrow(flag & narrow(WITH_PRODUCT)) | marks) * narrow(flag & narrow(1)))
+        valid = narrow(flag & narrow(VALID))
+        cells[out_ + i] = narrow(narrow(narrow(flag & narrow(WITH_PRODUCT)) | marks) * valid)
+        found = narrow(found + narrow(live & valid))
+    return np.int64(found)
 
 
 @kernel

@@ -6,6 +6,7 @@ events are counted where they happen. docs/microarchitecture.md describes the ma
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -78,7 +79,7 @@ def build_blocks(job: LayerJob, count: int) -> list[Machine]:
     constants = np.array(job.datapath.constants, np.int64)
     bounds = np.linspace(0, job.array.cols, count + 1).astype(int)
     blocks = []
-    for first, end in zip(bounds[:-1], bounds[1:], strict=True):
+    for first, end in pairwise(bounds):
         settings = _settings(job, int(first), int(end - first))
         blocks.append(new_machine(settings, folds, left, top, memory, slices, constants))
     return blocks
@@ -142,7 +143,7 @@ def _run(machine: Machine) -> int:
     per_column = settings[at.LENGTH] if settings[at.STATIONARY] else rows
     slack = 4 * (settings[at.ARRAY_ROWS] + settings[at.ARRAY_COLS] + settings[at.STAGES] + 4)
     limit = (len(rows) + 1) * (settings[at.LENGTH] + slack)
-    return int(run_block(*machine, int((mine * per_column).sum()), int(limit)))
+    return int(run_block(*machine, 0, int((mine * per_column).sum()), int(limit)))
 
 
 def _check(cycles: list[int], counts: Numbers, starts: list[Numbers]) -> None:

@@ -9,6 +9,7 @@ Sums are float64 in a fixed order, whatever the machine or the number of threads
 """
 
 from math import fsum, ldexp
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -174,11 +175,11 @@ def _sum_moments(
             bits &= _SIGNLESS
             octave = (bits >> MANTISSA_BITS) - _EXPONENT_BIAS  # of a subnormal: below every range
             fraction = bits - ((bits >> MANTISSA_BITS) << MANTISSA_BITS)
-            k = octave * steps - first
+            k: Any = octave * steps - first
             for threshold in thresholds:
-                k += np.int64(fraction >= threshold)
-            k = min(max(k, np.int64(0)), np.int64(grid.size - 1))
-            bad[c] += np.int64(octave > _EXPONENT_BIAS)
+                k += fraction >= threshold
+            k = min(max(k, 0), grid.size - 1)
+            bad[c] += octave > _EXPONENT_BIAS
             magnitude = min(abs(value), _HUGE)
             miss = magnitude - grid[k]
             cell = moments[c, sign, k]

@@ -105,17 +105,17 @@ def _encode_log(
     values: Values, thresholds: tuple[int, ...], steps: int, offset: int, low: int, high: int, codes: Codes
 ) -> int:
     """Encode values[i] into codes[i]; return how many values are not finite."""
-    bad = 0
+    bad: Any = 0
     for block in parallel_range((values.size + _BLOCK - 1) // _BLOCK):
         for i in range(block * _BLOCK, min((block + 1) * _BLOCK, values.size)):
             raw = np.float64(values[i]).view(np.int64)
             bits = raw & _SIGNLESS
             octave = bits >> MANTISSA_BITS  # biased; a subnormal is below every format: zero
             fraction = bits - (octave << MANTISSA_BITS)
-            code = octave * steps + offset
+            code: Any = octave * steps + offset
             for threshold in thresholds:
-                code += np.int64(fraction >= threshold)
-            bad += np.int64(octave > 2 * _EXPONENT_BIAS)
-            code = max(min(code, high), np.int64(0))
+                code += fraction >= threshold
+            bad += octave > 2 * _EXPONENT_BIAS
+            code = max(min(code, high), 0)
             codes[i] = codes.dtype.type(max(-code if raw < 0 else code, low))
     return bad

@@ -33,7 +33,7 @@ def encode_accumulators(
     channels = accumulators.shape[-1] if accumulators.ndim else 1
     rows = np.ascontiguousarray(accumulators, np.int64).reshape(-1, max(channels, 1))
     addend = np.zeros(rows.shape[1], np.int64) if bias is None else np.ascontiguousarray(bias, np.int64)
-    lowest = np.int64(0 if relu else _LOWEST)
+    lowest = 0 if relu else _LOWEST
     codes = np.empty(rows.shape, number_format.code_dtype)
     if isinstance(number_format, LinearFormat):
         shift = number_format.lsb_exponent - lsb_exponent
@@ -112,7 +112,7 @@ def _to_log(
             fraction = (fraction >> max(position - round_bits, 0)) << max(round_bits - position, 0)
             code = position * steps + offset
             for k in range(thresholds.size):
-                code += np.int64(fraction >= thresholds[k])
-            code = max(np.int64(0), min(code, np.int64(max_code)))
-            code = code if value > 0 or (value < 0 and signed) else np.int64(0)
+                code += fraction >= thresholds[k]
+            code = max(0, min(code, max_code))
+            code = code if value > 0 or (value < 0 and signed) else 0
             codes[row, m] = codes.dtype.type(-code if value < 0 else code)

@@ -23,7 +23,7 @@ from logaccel.units import (
 )
 
 if TYPE_CHECKING:  # reports read results; they need no engine
-    from logaccel.compare import Comparison
+    from logaccel.comparison import Comparison
 
 MOST_SNR_COLUMNS = 8  # with more layers, the tables show the lowest and the last; CSV and JSON hold all
 SHORT_NAME = 20

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from logaccel.result import LayerResult, SimulationResult
 
 if TYPE_CHECKING:  # reports read results; they need no engine
-    from logaccel.compare import Comparison
+    from logaccel.comparison import Comparison
 
 
 def layers_csv(result: SimulationResult) -> str:

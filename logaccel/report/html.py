@@ -8,7 +8,7 @@ from logaccel.report.table import Grid
 from logaccel.result import SimulationResult
 
 if TYPE_CHECKING:  # reports read results; they need no engine
-    from logaccel.compare import Comparison
+    from logaccel.comparison import Comparison
 
 _TABLE = "border-collapse:collapse;margin:0.4em 0"
 _CELL = "padding:0.15em 0.6em;white-space:nowrap;text-align:"

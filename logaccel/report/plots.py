@@ -26,7 +26,7 @@ from logaccel.result import SimulationResult
 from logaccel.units import area_scale, count_scale, energy_scale, format_db, format_percent
 
 if TYPE_CHECKING:  # reports read results; they need no engine
-    from logaccel.compare import Comparison
+    from logaccel.comparison import Comparison
 
 __all__ = ["ReportFigure", "check_suffix", "plot_comparison", "plot_result", "save_figure"]
 

@@ -15,7 +15,7 @@ from logaccel.trace import LayerTensors, Trace
 from logaccel.units import count_scale, format_percent
 
 if TYPE_CHECKING:  # reports read results; they need no engine
-    from logaccel.compare import Comparison
+    from logaccel.comparison import Comparison
 
 WIDTH = 120
 
@@ -122,8 +122,9 @@ def _remarks(lines: list[str]) -> list[RenderableType]:
 
 def _plain(renderables: list[RenderableType], width: int) -> str:
     console = Console(
-        file=StringIO(), width=width, no_color=True, color_system=None, force_terminal=False, legacy_windows=False
-    )
+        file=StringIO(), width=width, no_color=True, color_system=None, force_terminal=False, legacy_windows=False,
+        force_jupyter=False,  # in a notebook, rich would show the pieces as output and leave the file empty
+    )  # fmt: skip
     for item in renderables:
         console.print(item)
     assert isinstance(console.file, StringIO)

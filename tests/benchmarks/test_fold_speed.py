@@ -12,7 +12,7 @@ from logaccel.arch import PEArray
 from logaccel.engine.fold_level import Backend, run_layer
 from logaccel.engine.job import LayerJob
 from logaccel.formats import Format, LinearFormat, LogFormat
-from logaccel.pe import DecodePE, LogsumPE, MultiplyPE, PE, ShiftPE
+from logaccel.pe import PE, DecodePE, LogsumPE, MultiplyPE, ShiftPE
 
 pytestmark = pytest.mark.slow
 

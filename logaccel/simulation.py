@@ -162,9 +162,7 @@ def _run_layer(
     ifmap = encode(tensors.ifmap, formats.ifmap) if fed is None else fed.reshape(layer.ifmap_shape(batch))
     job = LayerJob(layer, datapath, arch.array, arch.dataflow, ifmap, encode(tensors.filter, formats.filter))
     run = run_on_array(job)
-    words = post_process(
-        run.psum, datapath.lsb_exponent, tensors.bias, layer.relu, formats.ofmap, arch.post.round_bits
-    )
+    words = post_process(run.psum, datapath.lsb_exponent, tensors.bias, layer.relu, formats.ofmap, arch.post.round_bits)
     codes = np.ascontiguousarray(_as_ofmap(words, layer, batch))
     return _Outcome(
         array_cycles=run.array_cycles,

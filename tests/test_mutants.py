@@ -1,0 +1,85 @@
+"""Does the suite notice? One token of a kernel changed in a copy of the package, and a few tests must fail there.
+
+The copies run uncompiled (NUMBA_DISABLE_JIT): a mutant would otherwise compile for longer than it runs.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROBE = "probe_levels.py"
+PROBE_TEXT = """
+from equality_cases import Case, cases
+from hypothesis import Phase, given, settings
+from test_equality import check_case
+
+@settings(max_examples=80, phases=[Phase.generate])
+@given(cases())
+def test_probe(case: Case) -> None:
+    check_case(case)
+"""
+PAPER = "test_paper.py"
+MUTANTS = [
+    ("engine/kernels_ordered.py", "min(max(exact, low), high)", "min(max(exact, low), high - 1)", PROBE),
+    ("engine/kernels_ordered.py", "old if old > product else product", "old if old < product else product", PROBE),
+    ("engine/kernels_exact.py", "sums[m] - unit(words[m] << shift)", "sums[m] + unit(words[m] << shift)", PROBE),
+    ("engine/kernels_terms.py", "* terms.activation_scale + terms", "* terms.activation_scale - terms", PROBE),
+    ("engine/lowering.py", "inside = 0 <= h", "inside = 0 < h", PROBE),
+    ("engine/combine.py", "linear[0] - linear[1]", "linear[0] + linear[1]", PROBE),
+    ("engine/bounds.py", "lane = reduction * max(-low, high)", "lane = max(-low, high)", PROBE),
+    ("engine/blas.py", "magnitudes, -magnitudes[:0:-1]", "magnitudes, magnitudes[:0:-1]", PROBE),
+    ("engine/machine_passes.py", "max(start, term)", "min(start, term)", PROBE),
+    ("engine/machine_passes.py", "total - least) & span", "total + least) & span", PROBE),
+    ("engine/machine_products.py", "narrow(-b) if a < zero", "narrow(-b) if a > zero", PROBE),
+    ("engine/machine_control.py", "age >= rows + 2", "age >= rows + 1", PROBE),
+    ("schedule/folds.py", "plan.array.rows + 2", "plan.array.rows + 1", PROBE),
+    ("schedule/activity.py", "cols * (rows * (rows + 1) // 2)", "cols * (rows * (rows - 1) // 2)", PROBE),
+    ("formats/hardware.py", "fraction >= thresholds[k]", "fraction > thresholds[k]", PAPER),
+    ("formats/hardware.py", "(magnitude >> (shift - 1)) + 1", "(magnitude >> (shift - 1)) + 0", PROBE),
+    ("formats/encode.py", "fraction >= thresholds[k]", "fraction > thresholds[k]", PAPER),
+    ("formats/encode.py", "magnitude - whole >= 0.5", "magnitude - whole > 0.5", PAPER),
+    ("formats/thresholds.py", "root * root != value", "root * root == value", PAPER),
+]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Path:
+    """Return a copy of the package with the tests that probe it."""
+    no_caches = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "logaccel", tmp_path / "logaccel", ignore=no_caches)
+    shutil.copytree(ROOT / "arch_configs", tmp_path / "arch_configs")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "tests").mkdir()
+    for name in ("conftest.py", "oracle.py", "equality_cases.py", "test_equality.py", PAPER):
+        shutil.copy(ROOT / "tests" / name, tmp_path / "tests")
+    (tmp_path / "tests" / PROBE).write_text(PROBE_TEXT, encoding="utf-8")
+    return tmp_path
+
+
+def run_tests(workshop: Path, *names: str) -> subprocess.CompletedProcess[str]:
+    """Run test files of the copy against the package of the copy."""
+    environment = os.environ | {"PYTHONPATH": str(workshop), "NUMBA_DISABLE_JIT": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *(f"tests/{n}" for n in names)]
+    return subprocess.run(command, cwd=workshop, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_the_unchanged_copy_passes(workshop: Path) -> None:
+    done = run_tests(workshop, PROBE, PAPER)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(("file", "old", "new", "test"), MUTANTS, ids=[f"{m[0]}:{m[2]}" for m in MUTANTS])
+def test_a_mutant_fails(workshop: Path, file: str, old: str, new: str, test: str) -> None:
+    path = workshop / "logaccel" / file
+    source = path.read_text(encoding="utf-8")
+    assert old in source, "the kernel was rewritten: choose a new place for this mutant"
+    path.write_text(source.replace(old, new), encoding="utf-8")
+    done = run_tests(workshop, test)
+    assert done.returncode == 1 and " failed" in done.stdout, f"survived:\n{done.stdout}\n{done.stderr}"
