@@ -1,5 +1,6 @@
 """Random layers on random machines, and the classes of case that a run of examples must have met."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,10 +63,10 @@ def log_formats(signed: bool, bits: int = 6) -> st.SearchStrategy[LogFormat]:
 
 
 @st.composite
-def machines(draw: st.DrawFn, reduction: int) -> tuple[PE, Datapath]:
+def machines(draw: st.DrawFn, reduction: int, circuits: Sequence[tuple[str, str]]) -> tuple[PE, Datapath]:
     """Draw a PE with formats that it takes and no word beyond the limit; often a tight accumulator."""
     signed = draw(st.booleans())
-    kind, root = draw(st.sampled_from(CIRCUITS))
+    kind, root = draw(st.sampled_from(circuits))
     log_activation, log_weight = kind in ("shift", "decode", "logsum"), kind in ("mirrored shift", "decode", "logsum")
     activation = draw(log_formats(signed) if log_activation else linear_formats(signed))
     weight = draw(log_formats(True) if log_weight else linear_formats(True))
@@ -124,11 +125,11 @@ def random_codes(rng: np.random.Generator, fmt: Format, shape: tuple[int, ...], 
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
-    """Draw a whole case."""
+def cases(draw: st.DrawFn, circuits: Sequence[tuple[str, str]] = CIRCUITS) -> Case:
+    """Draw a whole case, with one of the given PE kinds and circuits for fractional exponents."""
     layer, batch = draw(layers()), draw(st.integers(1, 2))
     reduction = layer.matrix(batch).reduction
-    pe, path = draw(machines(reduction))
+    pe, path = draw(machines(reduction, circuits))
     array = PEArray(
         rows=draw(st.integers(1, 7)), cols=draw(st.integers(1, 18)), overlap=draw(st.booleans()),
         pipeline_stages=draw(st.integers(0, 3)),

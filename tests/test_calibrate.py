@@ -113,6 +113,13 @@ def test_a_tie_goes_to_the_smaller_range() -> None:
     assert best_fsr(np.array([1.0]), LinearWord(bits=4), True) == 1  # … but not +1
 
 
+def test_two_s_complement_reaches_further_down() -> None:
+    """At range 0 codes are −1, −½, 0, ½: only 0.9 errs there, by 0.4; at range 1 each ½ would."""
+    values = np.array([-1.0] * 4 + [0.5] * 4 + [0.9])
+    assert best_fsr(values, LinearWord(bits=2), True) == 0
+    assert best_fsr(-values, LinearWord(bits=2), True) == 1
+
+
 def test_tensors_with_nothing_to_show_get_range_0() -> None:
     for word in (LinearWord(bits=4), LogWord(bits=4)):
         assert best_fsr(np.zeros(5), word, True) == 0

@@ -141,7 +141,8 @@ def test_a_full_disk_leaves_nothing_behind(small_trace: Path) -> None:
 
 
 def test_help_loads_no_numba() -> None:
-    code = "import sys; sys.argv=['logaccel','--help']\nfrom logaccel.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    code = "import sys; sys.argv=['logaccel','--help']\nfrom logaccel.cli import main\n"
+    code += "try: main()\nexcept SystemExit: pass\n"
     code += "assert not {'numba','matplotlib','numpy','pydantic'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

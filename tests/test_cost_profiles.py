@@ -118,7 +118,7 @@ BAD = {
     ),
     "negative": (
         {(*ADDER, "points"): [{"size": 8, "value": -0.03}]},
-        ["circuits.adder.energy_pj.points.0.value: must be greater than 0.0, got -0.03"],
+        ["circuits.adder.energy_pj.points.0.value: must be greater than 0, got -0.03"],
     ),
     "infinite": (
         {(*ADDER, "points"): [{"size": 8, "value": float("inf")}]},
@@ -145,7 +145,7 @@ BAD = {
     ),
     "everything at once": (
         {("node_nm",): -45, (*ADDER, "rule"): "cubic"},
-        ["node_nm: must be greater than 0.0, got -45", "circuits.adder.energy_pj.rule: must be 'linear', "
+        ["node_nm: must be greater than 0, got -45", "circuits.adder.energy_pj.rule: must be 'linear', "
          "'power' or 'derived', got 'cubic'"],
     ),
 }  # fmt: skip

@@ -27,17 +27,17 @@ EIGHTH = LogWord(bits=5, steps_per_octave=8)
 PES: dict[str, tuple[PE, Word, Word]] = {
     "multiply": (MultiplyPE(acc_bits=20), LINEAR5, LINEAR5),
     "multiply saturates": (MultiplyPE(acc_bits=9), LINEAR5, LINEAR5),
-    "multiply wraps": (MultiplyPE(acc_bits=9, overflow="wrap", drop_bits=2), LINEAR5, LINEAR5),
+    "multiply wraps": (MultiplyPE(acc_bits=7, overflow="wrap", drop_bits=2), LINEAR5, LINEAR5),
     "multiply wide": (MultiplyPE(acc_bits=48), LinearWord(bits=20), LinearWord(bits=20)),
     "shift": (ShiftPE(acc_bits=16, drop_bits=1), LOG4, LINEAR5),
-    "shift by weight": (ShiftPE(acc_bits=14, overflow="wrap"), LINEAR5, LOG4),
+    "shift by weight": (ShiftPE(acc_bits=11, overflow="wrap"), LINEAR5, LOG4),
     "shift bins": (ShiftPE(acc_bits=12), ROOT4, LINEAR5),
     "shift constant": (ShiftPE(acc_bits=20, root="constant", constant_bits=6, drop_bits=3), ROOT4, LINEAR5),
     "decode": (DecodePE(acc_bits=16), LOG4, LOG4),
     "decode bins": (DecodePE(acc_bits=12, overflow="wrap"), LOG4, EIGHTH),
     "decode constant": (DecodePE(acc_bits=18, root="constant", constant_bits=5, drop_bits=4), ROOT4, LOG4),
     "logsum": (LogsumPE(acc_bits=12, fraction_bits=7), LOG4, LOG4),
-    "logsum root": (LogsumPE(acc_bits=8, fraction_bits=4), ROOT4, EIGHTH),
+    "logsum root": (LogsumPE(acc_bits=6, fraction_bits=4), ROOT4, EIGHTH),
     "logsum wide": (LogsumPE(acc_bits=40, fraction_bits=30), LOG4, LOG4),
 }
 LAYERS = {
@@ -198,14 +198,15 @@ def test_a_psum_read_too_early_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> No
     assert list(trace_layer(job, 1).stream_starts) == [2, 6, 10]
     blocks = build_blocks(job, 1)
     machine = blocks[0]
-    for cycle in range(6):
+    for cycle in range(7):
         step(*machine, cycle)
-    machine.slices[0, 0, 0] = 0  # as if the write had come a cycle later
-    for cycle in range(6, 12):
+    assert machine.slices[0, 0, 0] == 1  # written at the end of the cycle before
+    machine.slices[0, 0, 0] = 0  # as if a cycle later
+    for cycle in range(7, 14):
         step(*machine, cycle)
     assert machine.counts[at.FAULTS] == 1
     monkeypatch.setattr(register_level, "build_blocks", lambda job, count: [machine])
-    with pytest.raises(RuntimeError, match="^1 psums collided, were read too early or met no operand$"):
+    with pytest.raises(RuntimeError, match=r"^1 psums collided, were read too early or met no operand$"):
         trace_layer(job, 1)
 
 

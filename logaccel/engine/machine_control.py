@@ -6,8 +6,6 @@ column, each operand memory reads at the token that stands at its lane, and the 
 that something is over by watching its last token pass a tap of that chain.
 """
 
-import numpy as np
-
 from logaccel.engine import machine_state as at
 from logaccel.engine.machine_state import Numbers
 from logaccel.jit import kernel
@@ -16,7 +14,7 @@ from logaccel.jit import kernel
 @kernel
 def token(tokens: Numbers, kind: int, cycle: int) -> int:
     """Return what the controller sent in a cycle; before cycle 0 it sent nothing."""
-    return tokens[kind, cycle & (tokens.shape[1] - 1)] if cycle >= 0 else np.int64(-1)
+    return int(tokens[kind, cycle & (tokens.shape[1] - 1)]) if cycle >= 0 else -1
 
 
 @kernel
@@ -47,7 +45,7 @@ def control_output_stationary(
     fold, age, length = control[at.STARTED], control[at.AGE], settings[at.LENGTH]
     if settings[at.OVERLAP]:
         if fold < folds.shape[0] and age >= length and age >= folds[fold, at.ROWS]:
-            fold, age = fold + 1, np.int64(0)
+            fold, age = fold + 1, 0
         pulsed = control[at.PULSED]
         pulse = 0
         if pulsed < folds.shape[0]:
@@ -60,7 +58,7 @@ def control_output_stationary(
         if control[at.DRAIN_LEFT] > 0:
             control[at.DRAIN_LEFT] -= 1
             if control[at.DRAIN_LEFT] == 0:
-                fold, age = fold + 1, np.int64(0)
+                fold, age = fold + 1, 0
         elif fold < folds.shape[0]:
             hops = folds[fold, at.ROWS] + folds[fold, at.COLS] - 1 + settings[at.STAGES]
             if last_token_at(tokens, fold, length, cycle, hops):
@@ -91,7 +89,7 @@ def control_stationary(
         ready = folds[started, at.SLICE] == 0 or age >= rows + 2
         if free and ready:
             starts[started] = cycle
-            started, age = started + 1, np.int64(0)
+            started, age = started + 1, 0
     if started > 0 and age < length:
         send(tokens, at.STREAM_FOLD, cycle, started - 1, age)
     else:
@@ -111,7 +109,7 @@ def control_stationary(
         send(tokens, at.LOAD_FOLD, cycle, loaded, step)
         step += 1
         if step == folds[loaded, at.ROWS]:
-            loaded, step = loaded + 1, np.int64(0)
+            loaded, step = loaded + 1, 0
     else:
         send(tokens, at.LOAD_FOLD, cycle, -1, -1)
     control[at.STARTED], control[at.AGE] = started, age + 1

@@ -58,7 +58,7 @@ def count(cells: Cells, flags: int, mask: int, number: int) -> int:
     found = narrow(0)
     for i in range(np.uint64(number)):
         found = narrow(found + narrow(narrow(cells[flags_ + i] & wanted) == wanted))
-    return np.int64(found)
+    return int(found)
 
 
 @kernel
@@ -75,7 +75,7 @@ def join_operands(cells: Cells, left: int, above: int, target: int, number: int)
         flags = narrow(cells[left_ + i] & narrow(narrow(travelling & joined) | pulse))
         cells[target_ + i] = flags
         found = narrow(found + narrow(flags & narrow(VALID)))
-    return np.int64(found)
+    return int(found)
 
 
 @kernel
@@ -102,7 +102,7 @@ def take_status(cells: Cells, left: int, above: int, own: int, target: int, over
         held = narrow(narrow(swapped & shadows) | narrow(chain & forget))
         cells[target_ + i] = narrow(chain | narrow(narrow(take << one) | narrow(held << narrow(2))))
         taken = narrow(taken + narrow(take & chain))
-    return np.int64(taken)
+    return int(taken)
 
 
 @kernel
@@ -132,7 +132,7 @@ def join_stationary(cells: Cells, left: int, status: int, target: int, number: i
         cells[target_ + i] = flags
         found = narrow(found + narrow(flags & narrow(VALID)))
         swaps = narrow(swaps + narrow(narrow(flags & narrow(SWAP)) != narrow(0)))
-    return np.int64(found), np.int64(swaps)
+    return int(found), int(swaps)
 
 
 @kernel
@@ -167,7 +167,7 @@ def accumulate(
             limited = narrow(narrow(narrow(total - least) & span) + least)
             cells[target_ + i] = limited
             clipped = narrow(clipped + narrow(total != limited))
-    return np.int64(clipped)
+    return int(clipped)
 
 
 @kernel
@@ -196,7 +196,7 @@ def accumulate_log(
         adds = narrow(narrow(flag & checked) == wanted)
         cells[target_ + i] = limited if adds != zero else start
         clipped = narrow(clipped + narrow(adds & narrow(total != limited)))
-    return np.int64(clipped)
+    return int(clipped)
 
 
 @kernel
@@ -213,7 +213,7 @@ def pass_psums(cells: Cells, flags: int, above: int, target: int, number: int) -
         cells[target_ + i] = upper
         passed = narrow(passed + narrow(upper & narrow(one - product)))
         alone = narrow(alone + narrow(product & narrow(one - upper)))
-    return np.int64(passed), np.int64(alone)
+    return int(passed), int(alone)
 
 
 @kernel
@@ -254,7 +254,7 @@ def move_shadow_flags(cells: Cells, flags: int, above: int, own: int, target: in
         cells[target_ + i] = narrow(narrow(narrow(comes << one) | comes) | narrow(stays | load))
         written = narrow(written + narrow(comes + load))
         collisions = narrow(collisions + narrow(narrow(narrow(comes + stays) + load) > one))
-    return np.int64(written), np.int64(collisions)
+    return int(written), int(collisions)
 
 
 @kernel

@@ -27,7 +27,7 @@ def multiply(cells: Cells, x: int, y: int, flags: int, product: int, out: int, n
         valid = narrow(flag & narrow(VALID))
         cells[out_ + i] = narrow(narrow(narrow(flag & narrow(WITH_PRODUCT)) | marks) * valid)
         found = narrow(found + narrow(live & valid))
-    return np.int64(found)
+    return int(found)
 
 
 @kernel
@@ -56,7 +56,7 @@ def shift(
         valid = narrow(flag & narrow(VALID))
         cells[out_ + i] = narrow(narrow(narrow(flag & narrow(WITH_PRODUCT)) | marks) * valid)
         found = narrow(found + narrow(live & valid))
-    return np.int64(found)
+    return int(found)
 
 
 @kernel
@@ -81,7 +81,7 @@ def decode(
         valid = narrow(flag & narrow(VALID))
         cells[out_ + i] = narrow(narrow(narrow(flag & narrow(WITH_PRODUCT)) | marks) * valid)
         found = narrow(found + narrow(live & valid))
-    return np.int64(found)
+    return int(found)
 
 
 @kernel
@@ -106,7 +106,7 @@ def add_exponents(
         valid = narrow(flag & narrow(VALID))
         cells[out_ + i] = narrow(narrow(narrow(flag & narrow(WITH_PRODUCT)) | marks) * valid)
         found = narrow(found + narrow(live & valid))
-    return np.int64(found)
+    return int(found)
 
 
 @kernel
