@@ -75,13 +75,26 @@ def test_chained_codes_equal_the_oracle_layer_by_layer(name: str) -> None:
     for tensors, layer in zip(trace.layers, result.layers, strict=True):
         path = arch.pe.datapath(layer.quantization.ifmap, layer.quantization.filter)
         weights = encode(tensors.filter, layer.quantization.filter)
-        psum, _ = oracle.run_layer(
-            tensors.layer, arch.pe, layer.quantization.ifmap, layer.quantization.filter, codes, weights
+        formats = layer.quantization
+        exact = oracle.run_layer(
+            tensors.layer, arch.pe, formats.ifmap, formats.filter, codes.tolist(), weights.tolist()
         )
-        np.testing.assert_array_equal(np.asarray(psum).reshape(layer.psum.shape), layer.psum)
-        expected = oracle.post_process(
-            psum, path.lsb_exponent, tensors.bias, tensors.layer.relu, layer.quantization.ofmap, arch.post.round_bits
+        np.testing.assert_array_equal(exact.psum, layer.psum)
+        assert (exact.clipped, exact.macs, exact.live) == (
+            layer.clipped,
+            layer.macs,
+            layer.activity.live_products,
         )
+        expected = [
+            [
+                oracle.post_process(
+                    psum, path.lsb_exponent, float(b), tensors.layer.relu, formats.ofmap, arch.post.round_bits
+                )
+                for psum, b in zip(row, tensors.bias, strict=True)
+            ]
+            for row in exact.psum
+        ]
+        np.testing.assert_array_equal(expected, layer.ofmap_codes)
         codes = layer.ofmap_codes
         np.testing.assert_array_equal(np.asarray(expected).reshape(codes.shape), codes)
 

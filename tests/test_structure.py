@@ -22,8 +22,8 @@ FLOORS = (
     ("cost", "rtl"),
     ("metrics", "quantization"),
     ("result",),
-    ("simulate",),
-    ("compare",),
+    ("simulation",),
+    ("comparison",),
     ("report",),
     ("cli",),
     ("__main__",),
@@ -108,8 +108,9 @@ def test_nothing_is_unpickled() -> None:
 
 def test_files_stay_short() -> None:
     tests = Path(__file__).parent.rglob("*.py")
-    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in (*SOURCES, *tests)}
-    assert {path: length for path, length in lengths.items() if length > 500} == {}
+    limits = dict.fromkeys(SOURCES, 500) | dict.fromkeys(tests, 600)
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in limits}
+    assert {path: length for path, length in lengths.items() if length > limits[path]} == {}
 
 
 def test_importing_the_package_is_cheap() -> None:

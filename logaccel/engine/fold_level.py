@@ -17,7 +17,14 @@ from logaccel.engine.job import LayerJob, LayerRun
 from logaccel.engine.kernels_exact import sum_products
 from logaccel.engine.kernels_ordered import accumulate_logs, accumulate_products
 from logaccel.engine.kernels_terms import Terms, Work, terms_of
-from logaccel.engine.lowering import Operands, count_live_products, lower_filter, lower_ifmap, pixel_chunks
+from logaccel.engine.lowering import (
+    Operands,
+    count_live_products,
+    lower_filter,
+    lower_ifmap,
+    operand_dtype,
+    pixel_chunks,
+)
 from logaccel.formats.encode import Codes
 from logaccel.pe import Datapath, Product
 from logaccel.schedule.activity import count_activity
@@ -52,7 +59,8 @@ def run_layer(job: LayerJob, backend: Backend = "kernel") -> LayerRun:
 
 def accumulate(datapath: Datapath, activation_codes: Codes, weight_codes: Codes) -> tuple[int, int]:
     """Return (psum, clipped) of pairs accumulated in the given order by one PE."""
-    operands = np.asarray(activation_codes, np.int32).reshape(1, -1)
+    codes = np.asarray(activation_codes, datapath.activation.code_dtype)
+    operands = codes.astype(operand_dtype(codes)).reshape(1, -1)
     adder = _LogSums(datapath) if datapath.product is Product.LOGSUM else _OrderedSums(datapath)
     adder.take(np.asarray(weight_codes, datapath.weight.code_dtype).reshape(-1, 1))
     psum, clipped = adder.add(operands)

@@ -1,6 +1,7 @@
 """Layers as matrix operands: ifmaps to A[pixel, k], filters to W[k, channel]. Codes in, codes out."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from logaccel.formats.encode import Codes
 from logaccel.jit import parallel_kernel, parallel_range
 from logaccel.workload import Layer
 
-Operands = NDArray[np.int32]
+Operands = NDArray[np.int32] | NDArray[np.int64]  # 64 bits for unsigned 32-bit words alone
 
 _CHUNK_WORDS = 2**22  # words of A made at a time: memory stays bounded whatever the layer
 _BLOCK = 64  # one cache line of 8-bit codes
@@ -22,11 +23,16 @@ def pixel_chunks(pixels: int, reduction: int) -> Iterator[tuple[int, int]]:
         yield first, min(first + step, pixels)
 
 
+def operand_dtype(codes: Codes) -> type[np.signedinteger[Any]]:
+    """Return the type in which kernels read activation codes."""
+    return np.int64 if codes.dtype == np.int64 else np.int32
+
+
 def lower_ifmap(layer: Layer, ifmap: Codes, group: int, first: int, end: int) -> Operands:
     """Return A[pixel, k] of one group for pixels first…end−1, k = (c·R + r)·S + s; padding is code 0."""
     depth = layer.in_channels // layer.groups
     maps = ifmap.reshape(len(ifmap), layer.in_channels, *layer.in_size)[:, group * depth : (group + 1) * depth]
-    lowered = np.empty((end - first, depth * layer.kernel[0] * layer.kernel[1]), np.int32)
+    lowered = np.empty((end - first, depth * layer.kernel[0] * layer.kernel[1]), operand_dtype(maps))
     _lower(
         np.ascontiguousarray(maps), first, layer.out_size, layer.kernel, layer.stride, layer.padding[:2],
         layer.dilation, lowered,
@@ -57,7 +63,7 @@ def _lower(
                 w = q * stride[1] - margin[1]
                 for _ in range(kernel[1]):
                     inside = 0 <= h < high and 0 <= w < wide
-                    lowered[row, k] = np.int32(maps[image, c, h, w]) if inside else np.int32(0)
+                    lowered[row, k] = lowered.dtype.type(maps[image, c, h, w] if inside else 0)
                     w += dilation[1]
                     k += 1
 

@@ -6,6 +6,8 @@ column, each operand memory reads at the token that stands at its lane, and the 
 that something is over by watching its last token pass a tap of that chain.
 """
 
+import numpy as np
+
 from logaccel.engine import machine_state as at
 from logaccel.engine.machine_state import Numbers
 from logaccel.jit import kernel
@@ -13,8 +15,8 @@ from logaccel.jit import kernel
 
 @kernel
 def token(tokens: Numbers, kind: int, cycle: int) -> int:
-    """Return what the controller sent in a cycle; before cycle 0 it sent nothing."""
-    return int(tokens[kind, cycle & (tokens.shape[1] - 1)]) if cycle >= 0 else -1
+    """Return what the controller sent in a cycle; the slots of cycles before 0 still hold −1, nothing."""
+    return tokens[kind, np.uint64(cycle & (tokens.shape[1] - 1))]
 
 
 @kernel

@@ -3,6 +3,8 @@
 Row i and column j take what the controller sent i and j cycles before: the token stands at their lane then.
 """
 
+import numpy as np
+
 from logaccel.engine import machine_state as at
 from logaccel.engine.machine_control import token
 from logaccel.engine.machine_passes import CHAIN_VALID, EDGE, FIRST, LAST, LOAD, PULSE, RESTART, SWAP, VALID, Cells
@@ -26,6 +28,8 @@ def enter_left(
     width, first, length = settings[at.WIDTH], settings[at.FIRST_COL], settings[at.LENGTH]
     overlap, stationary = settings[at.OVERLAP] != 0, settings[at.STATIONARY] != 0
     words, arriving = plane(settings, after, at.LEFT), wire(settings, at.ARRIVING)
+    first_flag, last_flag = (SWAP if overlap else 0, 0) if stationary else (FIRST, LAST)
+    zero = cells.dtype.type(0)
     column_flags = 0
     if stationary:
         index = token(tokens, at.LOAD_INDEX, cycle - first)
@@ -34,21 +38,25 @@ def enter_left(
     elif overlap and token(tokens, at.PULSES, cycle - first) == 1:
         column_flags = PULSE
     entered = 0
+    known, group, lines, base = -1, 0, 0, 0  # of the fold of the row above: mostly that of this row, too
     for row in range(settings[at.ARRAY_ROWS]):
         fold = token(tokens, at.STREAM_FOLD, cycle - first - row)
-        flags = column_flags
-        cells[words + row * width] = 0
-        if fold >= 0 and row < folds[fold, at.ROWS]:
+        flags, word = column_flags, zero
+        if fold != known:
+            known = fold
+            if fold >= 0:
+                group, lines, base = folds[fold, at.GROUP], folds[fold, at.ROWS], folds[fold, at.ROW_BASE]
+        if fold >= 0 and row < lines:
             index = token(tokens, at.STREAM_INDEX, cycle - first - row)
-            line = folds[fold, at.ROW_BASE] + row
-            cells[words + row * width] = left[folds[fold, at.GROUP], line, index]
+            word = left[np.uint64(group), np.uint64(base + row), np.uint64(index)]
             flags |= VALID
-            if stationary:
-                flags |= SWAP if index == 0 and overlap else 0
-            else:
-                flags |= (FIRST if index == 0 else 0) | (LAST if index == length - 1 else 0)
+            if index == 0:
+                flags |= first_flag
+            if index == length - 1:
+                flags |= last_flag
             entered += 1
-        cells[arriving + row * width] = flags
+        cells[np.uint64(words + row * width)] = word
+        cells[np.uint64(arriving + row * width)] = flags
     if first == 0:
         counts[at.LEFT_READS] += entered
 
@@ -64,17 +72,27 @@ def enter_top(
     words = plane(settings, now, at.CHAIN if stationary else at.OTHER) - width
     marks = plane(settings, now, at.STATUS if stationary else at.FLAGS) - width
     absent, present = (EDGE, EDGE | CHAIN_VALID) if stationary else (0, VALID)
+    entered = 0
+    known, group, used, base, end = -1, 0, 0, 0, 0
     for col in range(width):
         place = first + col
         fold = token(tokens, kind, cycle - place)
-        cells[marks + col] = absent
-        if fold >= 0 and place < folds[fold, at.COLS]:
+        if fold != known:
+            known = fold
+            if fold >= 0:
+                group, used, base = folds[fold, at.GROUP], folds[fold, at.COLS], folds[fold, at.COL_BASE]
+                end = folds[fold, at.ROW_BASE] + folds[fold, at.ROWS] - 1
+        mark = absent
+        if fold >= 0 and place < used:
             line = token(tokens, kind + 1, cycle - place)
             if stationary:
-                line = folds[fold, at.ROW_BASE] + folds[fold, at.ROWS] - 1 - line
-            cells[words + col] = top[folds[fold, at.GROUP], line, folds[fold, at.COL_BASE] + place]
-            cells[marks + col] = present
-            counts[at.TOP_READS] += 1
+                line = end - line
+            word = top[np.uint64(group), np.uint64(line), np.uint64(base + place)]
+            cells[np.uint64(words + col)] = word
+            mark = present
+            entered += 1
+        cells[np.uint64(marks + col)] = mark
+    counts[at.TOP_READS] += entered
 
 
 @kernel

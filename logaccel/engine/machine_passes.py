@@ -26,7 +26,8 @@ LOAD = 16  # WS, IS: the column's chain of stationary words moves
 RESTART = 32  # WS, IS: first cycle of a load
 PULSE = 64  # OS: the column's shadow registers start to drain
 WITH_PRODUCT = VALID | FIRST | LAST
-LIVE = 8  # in a pipeline stage: both operands were non-zero
+LIVE_BIT = 3
+LIVE = 1 << LIVE_BIT  # in a pipeline stage: both operands were non-zero
 LANE_SHIFT = 4  # in a pipeline stage: which accumulator takes the product
 LANES_MASK = 7
 # Status of a stationary PE.

@@ -9,7 +9,7 @@ product return how many are live: valid, both operands non-zero.
 import numpy as np
 from numpy.typing import NDArray
 
-from logaccel.engine.machine_passes import LANE_SHIFT, LIVE, VALID, WITH_PRODUCT, Cells
+from logaccel.engine.machine_passes import LANE_SHIFT, LIVE_BIT, VALID, WITH_PRODUCT, Cells
 from logaccel.jit import kernel
 
 
@@ -23,9 +23,9 @@ def multiply(cells: Cells, x: int, y: int, flags: int, product: int, out: int, n
         a, b, flag = cells[x_ + i], cells[y_ + i], cells[flags_ + i]
         live = narrow(narrow(a != narrow(0)) & narrow(b != narrow(0)))
         cells[product_ + i] = narrow(a * b)
-        marks = narrow(live * narrow(LIVE))
+        marks = narrow(live << narrow(LIVE_BIT))
         valid = narrow(flag & narrow(VALID))
-        cells[out_ + i] = narrow(narrow(narrow(flag & narrow(WITH_PRODUCT)) | marks) * valid)
+        cells[out_ + i] = narrow(narrow(narrow(flag & narrow(WITH_PRODUCT)) | marks) & narrow(-valid))
         found = narrow(found + narrow(live & valid))
     return int(found)
 
@@ -47,14 +47,14 @@ def shift(
     found = narrow(0)
     for i in range(np.uint64(number)):
         a, b, flag = cells[log_ + i], cells[linear_ + i], cells[flags_ + i]
-        some = narrow(a != zero)
-        live = narrow(some & narrow(b != zero))
-        steps = narrow(narrow(max(a, narrow(-a)) + start) * some)
-        word = narrow(narrow(narrow(-b) if a < zero else b) * some)
+        some = narrow(-narrow(a != zero))  # all bits set, or none: cheaper than a product
+        live = narrow(narrow(a != zero) & narrow(b != zero))
+        steps = narrow(narrow(max(a, narrow(-a)) + start) & some)
+        word = narrow(narrow(narrow(-b) if a < zero else b) & some)
         cells[product_ + i] = narrow(word << narrow(steps >> places))
-        marks = narrow(narrow(live * narrow(LIVE)) | narrow(narrow(steps & mask) << narrow(LANE_SHIFT)))
+        marks = narrow(narrow(live << narrow(LIVE_BIT)) | narrow(narrow(steps & mask) << narrow(LANE_SHIFT)))
         valid = narrow(flag & narrow(VALID))
-        cells[out_ + i] = narrow(narrow(narrow(flag & narrow(WITH_PRODUCT)) | marks) * valid)
+        cells[out_ + i] = narrow(narrow(narrow(flag & narrow(WITH_PRODUCT)) | marks) & narrow(-valid))
         found = narrow(found + narrow(live & valid))
     return int(found)
 
@@ -74,12 +74,12 @@ def decode(
         a, b, flag = cells[x_ + i], cells[y_ + i], cells[flags_ + i]
         live = narrow(narrow(a != zero) & narrow(b != zero))
         exponents = narrow(narrow(max(a, narrow(-a)) * xs) + narrow(max(b, narrow(-b)) * ys))
-        steps = narrow(narrow(exponents + start) * live)
+        steps = narrow(narrow(exponents + start) & narrow(-live))
         word = narrow(live << narrow(steps >> places))
         cells[product_ + i] = narrow(-word) if narrow(a ^ b) < zero else word
-        marks = narrow(narrow(live * narrow(LIVE)) | narrow(narrow(steps & mask) << narrow(LANE_SHIFT)))
+        marks = narrow(narrow(live << narrow(LIVE_BIT)) | narrow(narrow(steps & mask) << narrow(LANE_SHIFT)))
         valid = narrow(flag & narrow(VALID))
-        cells[out_ + i] = narrow(narrow(narrow(flag & narrow(WITH_PRODUCT)) | marks) * valid)
+        cells[out_ + i] = narrow(narrow(narrow(flag & narrow(WITH_PRODUCT)) | marks) & narrow(-valid))
         found = narrow(found + narrow(live & valid))
     return int(found)
 
@@ -99,12 +99,12 @@ def add_exponents(
         a, b, flag = cells[x_ + i], cells[y_ + i], cells[flags_ + i]
         live = narrow(narrow(a != zero) & narrow(b != zero))
         exponents = narrow(narrow(max(a, narrow(-a)) * xs) + narrow(max(b, narrow(-b)) * ys))
-        steps = narrow(narrow(exponents + start) * live)
+        steps = narrow(narrow(exponents + start) & narrow(-live))
         cells[product_ + i] = narrow(steps << places)
         negative = narrow(narrow(a ^ b) < zero)
-        marks = narrow(narrow(live * narrow(LIVE)) | narrow(negative << narrow(LANE_SHIFT)))
+        marks = narrow(narrow(live << narrow(LIVE_BIT)) | narrow(negative << narrow(LANE_SHIFT)))
         valid = narrow(flag & narrow(VALID))
-        cells[out_ + i] = narrow(narrow(narrow(flag & narrow(WITH_PRODUCT)) | marks) * valid)
+        cells[out_ + i] = narrow(narrow(narrow(flag & narrow(WITH_PRODUCT)) | marks) & narrow(-valid))
         found = narrow(found + narrow(live & valid))
     return int(found)
 

@@ -177,9 +177,9 @@ def _sum_moments(
             fraction = bits - ((bits >> MANTISSA_BITS) << MANTISSA_BITS)
             k: Any = octave * steps - first
             for threshold in thresholds:
-                k += fraction >= threshold
+                k += np.int64(fraction >= threshold)
             k = min(max(k, 0), grid.size - 1)
-            bad[c] += octave > _EXPONENT_BIAS
+            bad[c] += np.int64(octave > _EXPONENT_BIAS)
             magnitude = min(abs(value), _HUGE)
             miss = magnitude - grid[k]
             cell = moments[c, sign, k]

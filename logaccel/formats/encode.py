@@ -114,8 +114,8 @@ def _encode_log(
             fraction = bits - (octave << MANTISSA_BITS)
             code: Any = octave * steps + offset
             for threshold in thresholds:
-                code += fraction >= threshold
-            bad += octave > 2 * _EXPONENT_BIAS
+                code += np.int64(fraction >= threshold)  # a bare bool would halve the speed
+            bad += np.int64(octave > 2 * _EXPONENT_BIAS)
             code = max(min(code, high), 0)
             codes[i] = codes.dtype.type(max(-code if raw < 0 else code, low))
     return bad

@@ -1,5 +1,7 @@
 """The encoder of the machine: accumulator integers to the next layer's codes, as the circuit does it."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -110,9 +112,9 @@ def _to_log(
             position = leading_one(magnitude)
             fraction = magnitude - (np.int64(1) << position)
             fraction = (fraction >> max(position - round_bits, 0)) << max(round_bits - position, 0)
-            code = position * steps + offset
+            code: Any = position * steps + offset
             for k in range(thresholds.size):
-                code += fraction >= thresholds[k]
+                code += np.int64(fraction >= thresholds[k])
             code = max(0, min(code, max_code))
             code = code if value > 0 or (value < 0 and signed) else 0
             codes[row, m] = codes.dtype.type(-code if value < 0 else code)
