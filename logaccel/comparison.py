@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from logaccel.arch import Architecture
 from logaccel.errors import ConfigError
 from logaccel.result import SCHEMA_VERSION, SimulationResult, write_whole
@@ -81,7 +79,8 @@ def compare(
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"compare: architectures need different names, got {', '.join(twice)} more than once")
-    modes = [False, True] if isinstance(trace_or_network, Trace) and _is_chain(trace_or_network) else [False]
+    chain = isinstance(trace_or_network, Trace) and not trace_or_network.unfed_layers()
+    modes = [False, True] if chain else [False]
     results: dict[bool, list[SimulationResult]] = {mode: [] for mode in modes}
     runs = [(arch, mode) for arch in archs for mode in modes]
     for number, (arch, mode) in enumerate(runs):
@@ -98,14 +97,6 @@ def compare(
             )
         )
     return Comparison(tuple(results[False]), tuple(results[True]) if True in results else None)
-
-
-def _is_chain(trace: Trace) -> bool:
-    """Whether every recorded ifmap is the ofmap before it: same shapes alone may hide a pooling layer, or a drawing."""
-    return all(
-        before.layer.feeds(after.layer) and np.array_equal(before.ofmap.reshape(-1), after.ifmap.reshape(-1))
-        for before, after in zip(trace.layers, trace.layers[1:], strict=False)
-    )
 
 
 def _share_of(progress: Progress | None, number: int, count: int, name: str) -> Callable[[int, int, str], None] | None:

@@ -94,7 +94,7 @@ def simulate(
         area=array_area(profile, arch, archs),
         accuracy=_accuracy(trace, results[-1]) if trace is not None else None,
         version=__version__,
-        notes=(READY_NOTE,) if trace is not None else (READY_NOTE, TIMING_NOTE),
+        notes=_notes(trace, chained),
     )
 
 
@@ -116,6 +116,16 @@ def _formats(
         formats = quantize_trace(trace, archs, given)
     check_words(formats, archs, network.layers)
     return formats
+
+
+def _notes(trace: Trace | None, chained: bool) -> tuple[str, ...]:
+    if trace is None:
+        return READY_NOTE, TIMING_NOTE
+    unfed = trace.unfed_layers() if chained else ()
+    if not unfed:
+        return (READY_NOTE,)
+    what = "the recorded ifmap is not the ofmap of the layer before, so the reference tensors do not follow the chain"
+    return READY_NOTE, f"chained: {', '.join(unfed)}: {what}"
 
 
 def _check_chain(network: Network) -> None:

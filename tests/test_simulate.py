@@ -281,3 +281,25 @@ def test_the_number_of_threads_changes_nothing(small: Trace) -> None:
         assert logaccel.simulate(small, arch).to_dict() == both
     finally:
         numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+
+
+def test_a_chain_that_the_recording_does_not_follow_is_noted() -> None:
+    layers = tuple(
+        Layer(name=name, kind="fc", in_channels=6, out_channels=6, relu=relu)
+        for name, relu in (("a", True), ("b", False))
+    )
+    drawn = logaccel.synthesize_trace(logaccel.Network(name="pair", batch=3, layers=layers), seed=2)
+    arch = logaccel.load_arch("shift_4b_16x16")
+    assert drawn.unfed_layers() == ("b",) and chain().unfed_layers() == ()
+    notes = logaccel.simulate(drawn, arch, chained=True).notes
+    assert any(note.startswith("chained: b: the recorded ifmap is not the ofmap") for note in notes)
+    assert logaccel.compare(drawn, [arch]).chained_rows is None
+
+
+def test_a_bias_beyond_every_word_names_its_layer() -> None:
+    trace = chain()
+    first = trace.layers[0]
+    huge = LayerTensors(first.layer, first.ifmap, first.filter, first.bias * np.float32(1e30), first.ofmap)
+    bad = Trace.from_arrays("bad", [huge, trace.layers[1]])
+    with pytest.raises(logaccel.TraceError, match=r"^a: bias\[0\]: must fit 62 bits"):
+        logaccel.simulate(bad, logaccel.load_arch("multiply_8b_16x16"))

@@ -63,6 +63,19 @@ class Trace:
         """Images in the trace, N."""
         return int(self.layers[0].ifmap.shape[0])
 
+    def unfed_layers(self) -> tuple[str, ...]:
+        """Return the layers after the first whose ifmap is not, value by value, the ofmap before them.
+
+        Equal shapes alone may hide a pooling or a residual add between two layers, or independently drawn tensors.
+        """
+        return tuple(
+            after.layer.name
+            for before, after in zip(self.layers, self.layers[1:], strict=False)
+            if not (
+                before.layer.feeds(after.layer) and np.array_equal(before.ofmap.reshape(-1), after.ifmap.reshape(-1))
+            )
+        )
+
     @property
     def network(self) -> Network:
         """The shapes alone."""
