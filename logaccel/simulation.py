@@ -172,7 +172,12 @@ def _run_layer(
     ifmap = encode(tensors.ifmap, formats.ifmap) if fed is None else fed.reshape(layer.ifmap_shape(batch))
     job = LayerJob(layer, datapath, arch.array, arch.dataflow, ifmap, encode(tensors.filter, formats.filter))
     run = run_on_array(job)
-    words = post_process(run.psum, datapath.lsb_exponent, tensors.bias, layer.relu, formats.ofmap, arch.post.round_bits)
+    try:
+        words = post_process(
+            run.psum, datapath.lsb_exponent, tensors.bias, layer.relu, formats.ofmap, arch.post.round_bits
+        )
+    except TraceError as error:
+        raise TraceError(f"{layer.name}: {error}") from None
     codes = np.ascontiguousarray(_as_ofmap(words, layer, batch))
     return _Outcome(
         array_cycles=run.array_cycles,
