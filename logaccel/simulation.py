@@ -14,7 +14,7 @@ from logaccel.cost import CostProfile, array_area, bits_moved, layer_energy, loa
 from logaccel.engine import fold_level, register_level
 from logaccel.engine.job import LayerJob, LayerRun
 from logaccel.engine.post import post_process
-from logaccel.errors import ConfigError
+from logaccel.errors import ConfigError, TraceError
 from logaccel.formats.encode import Codes, decode, encode
 from logaccel.metrics import signal_to_noise_db, top1
 from logaccel.pe import Datapath
