@@ -12,6 +12,7 @@ from logaccel.engine.bounds import Bound, log_integers, separable
 from logaccel.engine.lowering import Operands
 from logaccel.formats import Format, LinearFormat
 from logaccel.formats.encode import Codes
+from logaccel.jit import parallel_kernel, parallel_range
 from logaccel.pe import Datapath, Product
 
 Factor = NDArray[np.floating[Any]]
@@ -48,7 +49,17 @@ def matrix_sums(datapath: Datapath, operands: Operands, factors: list[Factor]) -
 def _values(datapath: Datapath, operand: Format, codes: Codes, dtype: type[np.floating[Any]]) -> Factor:
     if isinstance(operand, LinearFormat):
         return codes.astype(dtype)
-    return _signed(log_integers(datapath, operand).astype(dtype))[codes]
+    values = np.empty(codes.shape, dtype)
+    _look_up(_signed(log_integers(datapath, operand).astype(dtype)), codes, values)
+    return values
+
+
+@parallel_kernel
+def _look_up(table: Factor, codes: Codes, values: Factor) -> None:
+    """Set values[row, column] = table[code]; a negative code counts from the end."""
+    for row in parallel_range(codes.shape[0]):
+        for column in range(codes.shape[1]):
+            values[row, column] = table[codes[row, column]]
 
 
 def _signed(magnitudes: Factor) -> Factor:

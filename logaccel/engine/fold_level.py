@@ -163,5 +163,6 @@ def _adder(job: LayerJob, weights: Codes, reduction: int, pixels: int, backend: 
         bound = data_bound(datapath, job.ifmap_codes, weights)
     if datapath.drop_bits or bound.lane > limit:
         return _OrderedSums(datapath)
-    dtype = blas.float_type(datapath, bound) if backend == "blas" else None
+    # With few pixels a product is a stream over the weights: turning them into floats costs more than it saves.
+    dtype = blas.float_type(datapath, bound) if backend == "blas" and pixels >= MANY_PIXELS else None
     return _ExactSums(datapath, bound) if dtype is None else _BlasSums(datapath, dtype)

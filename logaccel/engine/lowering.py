@@ -95,10 +95,10 @@ def count_live_products(operands: Operands, weights: Codes) -> int:
     """Return how many products have two non-zero operands: Σ_k nnz(A[:, k]) · nnz(W[k, :])."""
     live = 0
     for k in parallel_range(operands.shape[1]):
-        active, kept = 0, 0
+        active, kept = np.int64(0), np.int64(0)
         for pixel in range(operands.shape[0]):
-            active += int(operands[pixel, k] != 0)
+            active += np.int64(operands[pixel, k] != 0)
         for m in range(weights.shape[1]):
-            kept += int(weights[k, m] != 0)
-        live += active * kept
+            kept += np.int64(weights[k, m] != 0)
+        live += int(active * kept)
     return live
