@@ -35,6 +35,7 @@ Psum = NDArray[np.int64]
 
 TILE_PIXELS = 32
 TILE_CHANNELS = 256  # tile of 32-bit psums: 32 kB, the first-level cache
+MANY_WEIGHTS = 2**18
 MANY_PIXELS = 32  # from here on a tighter bound from the data costs less than it saves
 
 
@@ -163,6 +164,7 @@ def _adder(job: LayerJob, weights: Codes, reduction: int, pixels: int, backend: 
         bound = data_bound(datapath, job.ifmap_codes, weights)
     if datapath.drop_bits or bound.lane > limit:
         return _OrderedSums(datapath)
-    # With few pixels a product is a stream over the weights: turning them into floats costs more than it saves.
-    dtype = blas.float_type(datapath, bound) if backend == "blas" and pixels >= MANY_PIXELS else None
+    # With few pixels a product is a stream over the weights: turning many into floats costs more than it saves.
+    streams = pixels < MANY_PIXELS and weights.size > MANY_WEIGHTS
+    dtype = blas.float_type(datapath, bound) if backend == "blas" and not streams else None
     return _ExactSums(datapath, bound) if dtype is None else _BlasSums(datapath, dtype)
