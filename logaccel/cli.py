@@ -226,6 +226,8 @@ def main() -> NoReturn:
     """Run the command line; a user's mistake is one clear message and exit code 2, never a traceback."""
     try:
         code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # the parser turns Ctrl-C into this code, without a word
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except LogaccelError as error:
         _fail(str(error))
