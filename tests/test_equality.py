@@ -4,6 +4,7 @@ The examples are derandomized (conftest.py); every run proves by counting that e
 """
 
 from collections import Counter
+from unittest import mock
 
 import numba
 import oracle
@@ -12,7 +13,7 @@ from equality_cases import CLASSES, Case, cases, classes_of
 from hypothesis import given, settings
 
 from logaccel.engine import fold_level, register_level
-from logaccel.engine.job import LayerRun
+from logaccel.engine.job import LayerJob, LayerRun
 from logaccel.engine.post import post_process
 
 
@@ -23,6 +24,7 @@ def check_case(case: Case) -> tuple[LayerRun, LayerRun]:
     expected = oracle.run_layer(job.layer, case.pe, path.activation, path.weight, job.ifmap_codes, job.filter_codes)
     runs = {
         "kernel": fold_level.run_layer(job, backend="kernel"),
+        "packed": _run_packed(job),
         "blas": fold_level.run_layer(job, backend="blas"),
         "register": register_level.run_layer(job),
     }
@@ -42,6 +44,12 @@ def check_case(case: Case) -> tuple[LayerRun, LayerRun]:
     assert traced.run.psum.tolist() == expected.psum
     check_ofmap(case, runs["kernel"], expected.psum)
     return runs["kernel"], runs["blas"]
+
+
+def _run_packed(job: LayerJob) -> LayerRun:
+    """Run the kernels for large layers: small ones would sum along k."""
+    with mock.patch.object(fold_level, "FEW", 0):
+        return fold_level.run_layer(job)
 
 
 def check_ofmap(case: Case, run: LayerRun, psum: list[list[int]]) -> None:

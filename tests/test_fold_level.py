@@ -10,6 +10,7 @@ import oracle
 import pytest
 
 from logaccel.arch import PEArray
+from logaccel.engine import fold_level
 from logaccel.engine.fold_level import accumulate, run_layer
 from logaccel.engine.job import LayerJob
 from logaccel.formats import Format, LinearFormat, LogFormat
@@ -47,9 +48,13 @@ def job_of(layer: Layer, machine: tuple[PE, Format, Format], batch: int = 2) -> 
     return LayerJob(layer, pe.datapath(activation, weight), PEArray(rows=4, cols=4), "os", ifmap, filters)
 
 
+@pytest.mark.parametrize("few", [0, 1000], ids=["packed words", "along k"])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("machine", MACHINES)
-def test_exact_sums_agree_with_blas_and_oracle(machine: str, shape: str) -> None:
+def test_exact_sums_agree_with_blas_and_oracle(
+    machine: str, shape: str, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fold_level, "FEW", few)
     pe, activation, weight = MACHINES[machine]
     job = job_of(SHAPES[shape], MACHINES[machine])
     exact, blas = run_layer(job), run_layer(job, "blas")

@@ -1,88 +1,105 @@
 """Exact integer sums as floating-point matrix products, wherever a bound proves every partial sum exact.
 
 Below 2^24 float32 holds every integer, below 2^53 float64; in whatever order the library adds, nothing rounds.
+Longer sums are taken in spans of k that stay below.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from logaccel.engine.bounds import Bound, log_integers, separable
-from logaccel.engine.lowering import Operands
-from logaccel.formats import Format, LinearFormat
+from logaccel.engine.bounds import largest_product
+from logaccel.engine.factors import Factors
 from logaccel.formats.encode import Codes
 from logaccel.jit import parallel_kernel, parallel_range
-from logaccel.pe import Datapath, Product
+from logaccel.pe import Datapath
 
-Factor = NDArray[np.floating[Any]]
+Floats = NDArray[np.floating[Any]]
 FLOAT32_EXACT, FLOAT64_EXACT = 2**24, 2**53
+_SHORTEST_SPAN = 256  # shorter matrix products in float32 cost more than whole ones in float64
 
 
-def float_type(datapath: Datapath, bound: Bound) -> type[np.floating[Any]] | None:
-    """Return the narrowest float type that is exact for sums within a bound, or None."""
-    if not (separable(datapath) or (datapath.product is Product.DECODE and not datapath.drop_bits)):
-        return None
-    if bound.combined <= FLOAT32_EXACT:
-        return np.float32
-    return np.float64 if bound.combined <= FLOAT64_EXACT else None
+@dataclass(frozen=True)
+class FloatPlan:
+    """The float type of a layer's products, and how many of them its sums hold exactly."""
+
+    dtype: type[np.floating[Any]]
+    span: int
 
 
-def weight_factors(datapath: Datapath, weights: Codes, dtype: type[np.floating[Any]]) -> list[Factor]:
-    """Return W[k, m] as floats, once for every fractional step that an activation can have."""
-    if separable(datapath):
-        return [_values(datapath, datapath.weight, weights, dtype)]
-    return [_after_fraction(datapath, fraction)[weights].astype(dtype) for fraction in _fractions(datapath)]
+def float_plan(datapath: Datapath, reduction: int, bound: int) -> FloatPlan | None:
+    """Return the fastest exact way to take sums within a bound in floating point, or None."""
+    if bound <= FLOAT32_EXACT:
+        return FloatPlan(np.float32, reduction)
+    span = FLOAT32_EXACT // largest_product(datapath)
+    if span >= _SHORTEST_SPAN:
+        return FloatPlan(np.float32, span)
+    return FloatPlan(np.float64, reduction) if bound <= FLOAT64_EXACT else None
 
 
-def matrix_sums(datapath: Datapath, operands: Operands, factors: list[Factor]) -> NDArray[np.int64]:
-    """Return psum[pixel, m] of A[pixel, k] codes and the factors of the weights."""
-    dtype = factors[0].dtype.type
-    if separable(datapath):
-        return np.asarray((_values(datapath, datapath.activation, operands, dtype) @ factors[0]).astype(np.int64))
-    total = np.zeros((operands.shape[0], factors[0].shape[1]), np.int64)
-    for fraction, factor in zip(_fractions(datapath), factors, strict=True):
-        total += (_octaves(datapath, fraction)[operands].astype(dtype) @ factor).astype(np.int64)
-    return total
+class FloatFactors:
+    """Factors as floating-point tables: one pair of matrices for every plane that is not another's negative."""
+
+    def __init__(self, factors: Factors, dtype: type[np.floating[Any]]) -> None:
+        self.factors, self.dtype = factors, dtype
+        self.kept, self.home = _positive_planes(factors)
+
+    def activations(self, codes: Codes) -> list[Floats]:
+        """Return, for every plane kept, ±2^amount (or the linear code) where an activation meets it, else 0."""
+        if self.factors.activation_is_linear:
+            return [codes.astype(self.dtype)]
+        planes, found = self.factors.planes[0], []
+        for plane in self.kept:
+            values = np.zeros(len(planes), self.dtype)
+            for index, own in enumerate(planes):
+                if own >= 0 and self.home[own][0] == plane:
+                    values[index] = np.ldexp(float(self.home[own][1]), int(self.factors.amounts[index]))
+            found.append(_looked_up(values, codes, self.factors.activation_floor))
+        return found
+
+    def weights(self, codes: Codes) -> list[Floats]:
+        """Return W[m, k] for every plane kept."""
+        if self.factors.weight_is_linear:
+            factors = [self.factors.words[plane, 0] for plane in self.kept]
+            return [codes.astype(self.dtype) * self.dtype(f) if f != 1 else codes.astype(self.dtype) for f in factors]
+        floor = self.factors.weight_floor
+        return [_looked_up(self.factors.words[plane].astype(self.dtype), codes, floor) for plane in self.kept]
 
 
-def _values(datapath: Datapath, operand: Format, codes: Codes, dtype: type[np.floating[Any]]) -> Factor:
-    if isinstance(operand, LinearFormat):
-        return codes.astype(dtype)
-    values = np.empty(codes.shape, dtype)
-    _look_up(_signed(log_integers(datapath, operand).astype(dtype)), codes, values)
+def _positive_planes(factors: Factors) -> tuple[list[int], list[tuple[int, int]]]:
+    """Return the planes to keep and, for every plane, the kept one that it equals up to a sign."""
+    kept: list[int] = []
+    home: list[tuple[int, int]] = []
+    for plane, words in enumerate(factors.words):
+        twin = next((other for other in kept if (factors.words[other] == -words).all()), None)
+        if twin is None:
+            kept.append(plane)
+        home.append((plane, 1) if twin is None else (twin, -1))
+    return kept, home
+
+
+def _looked_up(table: Floats, codes: Codes, floor: int) -> Floats:
+    values = np.empty(codes.shape, table.dtype)
+    _look_up(table, np.ascontiguousarray(codes).reshape(-1), floor, values.reshape(-1))
     return values
 
 
 @parallel_kernel
-def _look_up(table: Factor, codes: Codes, values: Factor) -> None:
-    """Set values[row, column] = table[code]; a negative code counts from the end."""
-    for row in parallel_range(codes.shape[0]):
-        for column in range(codes.shape[1]):
-            values[row, column] = table[codes[row, column]]
+def _look_up(table: Floats, codes: Codes, floor: int, values: Floats) -> None:
+    """Set values[i] = table[code − floor]."""
+    for i in parallel_range(codes.size):
+        values[i] = table[np.int64(codes[i]) - floor]
 
 
-def _signed(magnitudes: Factor) -> Factor:
-    """Extend a table over magnitude codes to negative codes, which index from its end."""
-    return np.concatenate((magnitudes, -magnitudes[:0:-1]))
-
-
-def _fractions(datapath: Datapath) -> range:
-    """Return the fractional steps of activation codes (decode with B > 1)."""
-    return range(0, datapath.steps, datapath.activation_scale)
-
-
-def _octaves(datapath: Datapath, fraction: int) -> Factor:
-    """Return 2^octave of every activation code with that fractional step, 0 for the others."""
-    steps = np.arange(datapath.activation.max_code + 1) * datapath.activation_scale
-    values = np.where(steps % datapath.steps == fraction, np.ldexp(1.0, steps // datapath.steps), 0.0)
-    values[0] = 0.0
-    return _signed(values)
-
-
-def _after_fraction(datapath: Datapath, fraction: int) -> Factor:
-    """Return what each weight code contributes to products with activations of one fractional step."""
-    steps = np.arange(datapath.weight.max_code + 1) * datapath.weight_scale + fraction + datapath.step_offset
-    values = np.array(datapath.constants, np.float64)[steps % datapath.steps] * np.ldexp(1.0, steps // datapath.steps)
-    values[0] = 0.0
-    return _signed(values)
+def add_matrix_products(pairs: list[tuple[Floats, Floats]], span: int, psum: NDArray[np.int64]) -> None:
+    """Set psum[pixel, m] to the sum over pairs A[pixel, k], W[m, k] of A @ Wᵀ, taken in spans of k."""
+    reduction = pairs[0][0].shape[1]
+    starts = [(a, w, k0) for a, w in pairs for k0 in range(0, reduction, span)]
+    for number, (a, w, k0) in enumerate(starts):
+        part = a[:, k0 : k0 + span] @ w[:, k0 : k0 + span].T
+        if number == 0:
+            psum[...] = part
+        else:
+            psum += part.astype(np.int64)

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from logaccel.formats import Format, LinearFormat, LogFormat
+from logaccel.engine.factors import Factors, codes_of
 from logaccel.formats.encode import Codes
-from logaccel.pe import Datapath, Product
+from logaccel.jit import parallel_kernel, parallel_range
+from logaccel.pe import Datapath
 
 
 @dataclass(frozen=True)
@@ -25,35 +26,33 @@ def format_bound(datapath: Datapath, reduction: int) -> Bound:
     return Bound(lane * (max(datapath.constants) if datapath.binned else 1), lane)
 
 
-def data_bound(datapath: Datapath, ifmap: Codes, weights: Codes) -> Bound:
-    """Bound sums by max|a| · max over channels of Σ_k |w[k, m]|, for separable products; weights[group, k, m]."""
-    largest = int(magnitudes(datapath, datapath.activation, ifmap).max(initial=0))
-    columns = magnitudes(datapath, datapath.weight, weights).sum(axis=-2, dtype=np.float64)
-    combined = largest * int(columns.max(initial=0.0))  # a float64 sum is exact wherever it proves anything
+def largest_product(datapath: Datapath) -> int:
+    """Return the largest magnitude of a product, constants applied."""
+    return format_bound(datapath, 1).combined
+
+
+def data_bound(datapath: Datapath, factors: Factors, ifmap: Codes, weights: Codes) -> Bound:
+    """Bound sums by the largest amount · the largest Σ_k |word| of a channel; weights[group, m, k]."""
+    largest = max(int(ifmap.max(initial=0)), -int(ifmap.min(initial=0)))
+    if not factors.activation_is_linear:
+        in_reach = np.abs(codes_of(datapath.activation)) <= largest
+        largest = 1 << int(factors.amounts[in_reach].max(initial=0))
+    words = np.abs(factors.words).max(axis=0)
+    combined = largest * int(_largest_sum(weights, words, factors.weight_is_linear, factors.weight_floor))
     # Every constant K_j is at least K_0, so a bin's plain words sum to no more than this.
     return Bound(combined, combined // datapath.constants[0] if datapath.binned else combined)
 
 
-def separable(datapath: Datapath) -> bool:
-    """Whether each product is (value of a) · (value of w), both integers."""
-    if datapath.product is Product.LOGSUM or datapath.drop_bits:
-        return False
-    return datapath.product is not Product.DECODE or datapath.steps == 1
-
-
-def magnitudes(datapath: Datapath, operand: Format, codes: Codes) -> NDArray[np.int64]:
-    """Return the integer magnitudes of an operand's codes: their product is the magnitude of the machine's product."""
-    if isinstance(operand, LinearFormat):
-        return np.abs(codes.astype(np.int64))
-    return log_integers(datapath, operand)[np.abs(codes)]
-
-
-def log_integers(datapath: Datapath, operand: LogFormat) -> NDArray[np.int64]:
-    """Return the integer of each magnitude code of the log operand of a separable product."""
-    codes = np.arange(operand.max_code + 1)
-    # Decode, base 2: u = c_a + c_w − 2, so each operand is 2^(c − 1).
-    offset = -1 if datapath.product is Product.DECODE else datapath.step_offset
-    steps = np.maximum(codes + offset, 0)
-    values = np.array(datapath.constants, np.int64)[steps % datapath.steps] << (steps >> datapath.step_shift)
-    values[0] = 0
-    return np.asarray(values)
+@parallel_kernel
+def _largest_sum(weights: Codes, words: NDArray[np.int64], linear: bool, floor: int) -> int:
+    """Return the largest Σ_k |word| over weights[group, m, k]."""
+    groups, channels, reduction = weights.shape
+    sums = np.zeros(groups * channels, np.int64)
+    for row in parallel_range(groups * channels):
+        group, m = divmod(np.int64(row), channels)
+        total = np.int64(0)
+        for k in range(reduction):
+            code = np.int64(weights[group, m, k])
+            total += abs(code) * words[0] if linear else words[code - floor]
+        sums[row] = total
+    return sums.max()

@@ -11,20 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logaccel.engine import blas
-from logaccel.engine.bounds import Bound, data_bound, format_bound, separable
-from logaccel.engine.combine import combine_bins, combine_rails
+from logaccel.engine.bounds import Bound, data_bound, format_bound, largest_product
+from logaccel.engine.combine import combine_rails
+from logaccel.engine.factors import factors_of
 from logaccel.engine.job import LayerJob, LayerRun
-from logaccel.engine.kernels_exact import sum_products
-from logaccel.engine.kernels_ordered import accumulate_logs, accumulate_products
-from logaccel.engine.kernels_terms import Terms, Work, terms_of
-from logaccel.engine.lowering import (
-    Operands,
-    count_live_products,
-    lower_filter,
-    lower_ifmap,
-    operand_dtype,
-    pixel_chunks,
-)
+from logaccel.engine.kernels_logs import LogSteps, accumulate_logs
+from logaccel.engine.kernels_sums import BLOCK, pack_words, sum_few, sum_products, working_type
+from logaccel.engine.kernels_tile import LANES, Limits
+from logaccel.engine.lowering import count_kept, count_live, group_filters, lowered_ifmap, turn_weights
 from logaccel.formats.encode import Codes
 from logaccel.pe import Datapath, Product
 from logaccel.schedule.activity import count_activity
@@ -32,139 +26,216 @@ from logaccel.schedule.folds import plan_folds
 
 Backend = Literal["kernel", "blas"]
 Psum = NDArray[np.int64]
+Operands = NDArray[Any]
+Unit = type[np.signedinteger[Any]]
 
-TILE_PIXELS = 32
-TILE_CHANNELS = 256  # tile of 32-bit psums: 32 kB, the first-level cache
+FEW = 16  # pixels or channels: below, sums run along k
 MANY_WEIGHTS = 2**18
-MANY_PIXELS = 32  # from here on a tighter bound from the data costs less than it saves
+TILE_PIXELS = 64
+FEWEST_TASKS = 8  # that keep two to four threads about equally busy
+PACKED_WORDS = 2**23  # weight words unpacked at a time: memory stays bounded whatever the layer
+LOG_TILES = ((32, 256), (1, 1024))  # pixels and channels of a task: many pixels, or few and longer rows
+INT32_SUM = 2**31 - 1
 
 
 def run_layer(job: LayerJob, backend: Backend = "kernel") -> LayerRun:
     """Run one layer; `blas` uses floating-point products where they are exact, and kernels elsewhere."""
     layer, matrix = job.layer, job.layer.matrix(job.batch)
     plan = plan_folds(matrix, job.array, job.dataflow)
-    weights = lower_filter(layer, job.filter_codes)
-    adder = _adder(job, weights, matrix.reduction, matrix.pixels, backend)
+    weights = group_filters(layer, job.filter_codes)
+    adder = _adder(job, weights, backend)
+    maps = adder.read(job.ifmap_codes)
     psum = np.empty((matrix.pixels, matrix.groups * matrix.channels), np.int64)
     clipped = live = 0
     for group in range(matrix.groups):
         columns = slice(group * matrix.channels, (group + 1) * matrix.channels)
         adder.take(weights[group])
-        for first, end in pixel_chunks(matrix.pixels, matrix.reduction):
-            operands = lower_ifmap(layer, job.ifmap_codes, group, first, end)
-            psum[first:end, columns], over = adder.add(operands)
-            clipped += over
-            live += count_live_products(operands, weights[group])
+        kept = np.empty(matrix.reduction, np.int64)
+        count_kept(weights[group], kept)
+        live += int(count_live(layer, job.ifmap_codes, group) @ kept)
+        for chunks in zip(*(lowered_ifmap(layer, codes, group, adder.chunk_words) for codes in maps), strict=True):
+            operands = [lowered for _, lowered in chunks]
+            pixels = slice(chunks[0][0], chunks[0][0] + len(operands[0]))
+            part = psum[pixels] if matrix.groups == 1 else np.empty((len(operands[0]), matrix.channels), np.int64)
+            clipped += adder.add(operands, part)
+            if matrix.groups > 1:
+                psum[pixels, columns] = part
     return LayerRun(psum, clipped, plan.compute_cycles, count_activity(plan, live), adder.name)
 
 
 def accumulate(datapath: Datapath, activation_codes: Codes, weight_codes: Codes) -> tuple[int, int]:
     """Return (psum, clipped) of pairs accumulated in the given order by one PE."""
-    codes = np.asarray(activation_codes, datapath.activation.code_dtype)
-    operands = codes.astype(operand_dtype(codes)).reshape(1, -1)
+    codes = np.asarray(activation_codes, datapath.activation.code_dtype).reshape(1, -1)
     adder = _LogSums(datapath) if datapath.product is Product.LOGSUM else _OrderedSums(datapath)
-    adder.take(np.asarray(weight_codes, datapath.weight.code_dtype).reshape(-1, 1))
-    psum, clipped = adder.add(operands)
+    adder.take(np.asarray(weight_codes, datapath.weight.code_dtype).reshape(1, -1))
+    psum = np.empty((1, 1), np.int64)
+    clipped = adder.add(adder.read(codes), psum)
     return int(psum[0, 0]), clipped
 
 
 class _Sums:
-    """One way to add up the products of A[pixel, k] and W[k, m]: takes the weights of a group, then pixels."""
+    """One way to add up the products of A[pixel, k] and W[m, k]: takes the weights of a group, then pixels."""
 
     name: str
     weights: Codes
+    chunk_words = 2**21  # words of A made at a time: they stay in the last-level cache, and memory stays bounded
+
+    def read(self, ifmap: Codes) -> list[Operands]:
+        """Return the ifmap as this way reads it, as one map or several.
+
+        Kernels read 16-bit codes, or 64-bit ones: each further type would be compiled for itself.
+        """
+        narrow = ifmap.dtype in (np.int8, np.int16)
+        return [ifmap.astype(np.int16 if narrow else np.int64, copy=False)]
 
     def take(self, weights: Codes) -> None:
-        """Set the weights W[k, m]."""
+        """Set the weights W[m, k]."""
         self.weights = weights
 
-    def add(self, operands: Operands) -> tuple[Psum, int]:
-        """Return psum[pixel, m] and how many accumulations clipped."""
+    def add(self, operands: list[Operands], psum: Psum) -> int:
+        """Set psum[pixel, m]; return how many accumulations clipped."""
         raise AssertionError("each way adds in its own")
 
-    def tile(self, pixels: int) -> tuple[int, int]:
-        """Return pixels and channels of a tile; few pixels leave room for longer rows, read as a stream."""
-        return (TILE_PIXELS, TILE_CHANNELS) if pixels >= TILE_PIXELS else (pixels, 4 * TILE_CHANNELS)
 
+class _PackedSums(_Sums):
+    """Sums over packed words, in any order or in the machine's; channels are packed a bounded number at a time."""
 
-class _ExactSums(_Sums):
-    name = "kernel"
-
-    def __init__(self, datapath: Datapath, bound: Bound) -> None:
-        self.terms = terms_of(datapath, combined=True)
-        # Wrapped 32-bit sums of in-range totals are right, but a single product must be representable, too.
-        low, high = datapath.product_range
-        narrow = bound.combined < 2**31 and max(-low, high) * max(datapath.constants) < 2**31
-        self.unit = _working_type(narrow)
-
-    def add(self, operands: Operands) -> tuple[Psum, int]:
-        psum = np.empty((operands.shape[0], self.weights.shape[1]), np.int64)
-        sum_products(operands, self.weights, self.terms, self.unit, *self.tile(operands.shape[0]), psum)
-        return psum, 0
-
-
-class _BlasSums(_Sums):
-    def __init__(self, datapath: Datapath, dtype: type[np.floating[Any]]) -> None:
-        self.datapath, self.dtype = datapath, dtype
-        self.name = f"blas {np.dtype(dtype).name}"
+    def __init__(
+        self, datapath: Datapath, combined: bool, unit: type[np.signedinteger[Any]], flush_blocks: int
+    ) -> None:
+        self.factors = factors_of(datapath, combined)
+        self.limits = _limits(datapath)
+        self.unit, self.flush_blocks = unit, flush_blocks
+        self.packed: NDArray[np.signedinteger[Any]] | None = None
 
     def take(self, weights: Codes) -> None:
-        self.factors = blas.weight_factors(self.datapath, weights, self.dtype)
+        self.weights = weights
+        words_per_tile = LANES * weights.shape[1] * len(self.factors.words)
+        self.channels = max(1, PACKED_WORDS // words_per_tile) * LANES
+        self.packed = self._pack(weights) if weights.shape[0] <= self.channels else None
 
-    def add(self, operands: Operands) -> tuple[Psum, int]:
-        return blas.matrix_sums(self.datapath, operands, self.factors), 0
+    def _pack(self, weights: Codes) -> NDArray[np.signedinteger[Any]]:
+        tiles = -(-weights.shape[0] // LANES)
+        packed = np.empty(tiles * len(self.factors.words) * weights.shape[1] * LANES, self.unit)
+        pack_words(weights, self.factors, packed)
+        return packed
+
+    def add(self, operands: list[Operands], psum: Psum) -> int:
+        clipped = 0
+        for first in range(0, psum.shape[1], self.channels):
+            own = slice(first, min(first + self.channels, psum.shape[1]))
+            packed = self._pack(self.weights[own]) if self.packed is None else self.packed
+            part = psum if self.packed is not None else np.empty((len(psum), own.stop - own.start), np.int64)
+            down, tiles = -(-len(psum) // TILE_PIXELS), -(-part.shape[1] // LANES)
+            tiling = (TILE_PIXELS, max(1, tiles * down // FEWEST_TASKS) if down < FEWEST_TASKS else tiles)
+            clipped += sum_products(operands[0], packed, self.factors, self.limits, (*tiling, self.flush_blocks), part)
+            if part is not psum:
+                psum[:, own] = part
+        return int(clipped)
 
 
-class _OrderedSums(_Sums):
+class _ExactSums(_PackedSums):
+    name = "kernel"
+
+    def __init__(self, datapath: Datapath, reduction: int) -> None:
+        blocks = INT32_SUM // largest_product(datapath) // BLOCK  # so many stay within an int32
+        every = blocks if blocks else -(-reduction // BLOCK)
+        super().__init__(datapath, combined=True, unit=working_type(blocks > 0), flush_blocks=every)
+
+
+class _OrderedSums(_PackedSums):
     name = "kernel ordered"
 
     def __init__(self, datapath: Datapath) -> None:
-        self.datapath = datapath
-        self.terms = terms_of(datapath, combined=False)
         narrow = max(datapath.acc_bits, datapath.product_bits) <= 30  # their sum stays below 2^31
-        self.unit = _working_type(narrow)
+        super().__init__(datapath, combined=False, unit=working_type(narrow), flush_blocks=0)
 
-    def add(self, operands: Operands) -> tuple[Psum, int]:
-        lanes = np.empty((self.terms.lanes, operands.shape[0], self.weights.shape[1]), np.int64)
-        clipped = accumulate_products(
-            operands, self.weights, self.terms, self.unit, *self.tile(operands.shape[0]), lanes
-        )
-        return combine_bins(lanes, self.datapath), int(clipped)
+
+class _FewSums(_Sums):
+    """Exact sums along k, straight from the codes."""
+
+    name = "kernel"
+
+    def __init__(self, datapath: Datapath, reduction: int) -> None:
+        self.factors, self.limits = factors_of(datapath, combined=True), _limits(datapath)
+        span = INT32_SUM // largest_product(datapath)
+        narrow = span >= min(BLOCK, reduction)
+        self.unit, self.span = np.empty(0, working_type(narrow)), span if narrow else reduction
+
+    def add(self, operands: list[Operands], psum: Psum) -> int:
+        sum_few(operands[0], self.weights, self.factors, self.limits, self.unit, self.span, psum)
+        return 0
+
+
+class _BlasSums(_Sums):
+    chunk_words = 2**24  # few and large products: the library's threads wait busily, in the way of ours
+
+    def __init__(self, datapath: Datapath, plan: blas.FloatPlan) -> None:
+        self.factors = blas.FloatFactors(factors_of(datapath, combined=True), plan.dtype)
+        self.span = plan.span
+        self.name = f"blas {np.dtype(plan.dtype).name}"
+
+    def read(self, ifmap: Codes) -> list[Operands]:
+        return list(self.factors.activations(ifmap))
+
+    def take(self, weights: Codes) -> None:
+        self.matrices = self.factors.weights(weights)
+
+    def add(self, operands: list[Operands], psum: Psum) -> int:
+        blas.add_matrix_products(list(zip(operands, self.matrices, strict=True)), self.span, psum)
+        return 0
 
 
 class _LogSums(_Sums):
     name = "kernel ordered"
 
     def __init__(self, datapath: Datapath) -> None:
-        self.fraction_bits = datapath.fraction_bits
-        self.terms: Terms = terms_of(datapath, combined=False)
+        self.steps = LogSteps(
+            datapath.activation_scale, datapath.weight_scale, datapath.step_offset,
+            datapath.fraction_bits - datapath.step_shift, datapath.fraction_bits, datapath.acc_bits,
+        )  # fmt: skip
         narrow = max(datapath.acc_bits, datapath.product_bits, datapath.fraction_bits + 7) <= 30
-        self.unit = _working_type(narrow)
+        self.unit = np.empty(0, working_type(narrow))
 
-    def add(self, operands: Operands) -> tuple[Psum, int]:
-        rails = np.empty((2, operands.shape[0], self.weights.shape[1]), np.int64)
-        clipped = accumulate_logs(operands, self.weights, self.terms, self.unit, *self.tile(operands.shape[0]), rails)
-        return combine_rails(rails, self.fraction_bits), int(clipped)
+    def take(self, weights: Codes) -> None:
+        self.weights = turn_weights(weights)
+
+    def add(self, operands: list[Operands], psum: Psum) -> int:
+        many, few = LOG_TILES
+        rails = np.empty((2, *psum.shape), np.int64)
+        tiling = many if psum.shape[0] >= many[0] else few
+        clipped = accumulate_logs(operands[0], self.weights, self.steps, self.unit, tiling, rails)
+        psum[...] = combine_rails(rails, self.steps.fraction_bits)
+        return int(clipped)
 
 
-def _working_type(narrow: bool) -> Work:
-    """Return an empty array that lends the kernels its dtype."""
-    return np.empty(0, np.int32) if narrow else np.empty(0, np.int64)
+def _limits(datapath: Datapath) -> Limits:
+    shifts = datapath.activation_scale > 0
+    truncates = datapath.product is Product.DECODE
+    return Limits(shifts, datapath.drop_bits, truncates, datapath.acc_bits, datapath.saturate)
 
 
-def _adder(job: LayerJob, weights: Codes, reduction: int, pixels: int, backend: Backend) -> _Sums:
+def _adder(job: LayerJob, weights: Codes, backend: Backend) -> _Sums:
     """Choose how to add: exact where nothing can clip, in order elsewhere."""
-    datapath = job.datapath
+    datapath, matrix = job.datapath, job.layer.matrix(job.batch)
     if datapath.product is Product.LOGSUM:
         return _LogSums(datapath)
-    bound = format_bound(datapath, reduction)
-    limit = 2 ** (datapath.acc_bits - 1) - 1
-    tightens = pixels >= MANY_PIXELS and separable(datapath)
-    if tightens and (bound.lane > limit or bound.combined >= 2**31):
-        bound = data_bound(datapath, job.ifmap_codes, weights)
-    if datapath.drop_bits or bound.lane > limit:
+    bound = _bound(job, weights)
+    if datapath.drop_bits or bound.lane > 2 ** (datapath.acc_bits - 1) - 1:
         return _OrderedSums(datapath)
     # With few pixels a product is a stream over the weights: turning many into floats costs more than it saves.
-    streams = pixels < MANY_PIXELS and weights.size > MANY_WEIGHTS
-    dtype = blas.float_type(datapath, bound) if backend == "blas" and not streams else None
-    return _ExactSums(datapath, bound) if dtype is None else _BlasSums(datapath, dtype)
+    streams = matrix.pixels < FEW and job.filter_codes.size > MANY_WEIGHTS
+    plan = blas.float_plan(datapath, matrix.reduction, bound.combined) if backend == "blas" and not streams else None
+    if plan is not None:
+        return _BlasSums(datapath, plan)
+    few = min(matrix.pixels, matrix.channels) < FEW
+    return (_FewSums if few else _ExactSums)(datapath, matrix.reduction)
+
+
+def _bound(job: LayerJob, weights: Codes) -> Bound:
+    """Bound the sums by the formats or, where those do not prove enough, by the data."""
+    matrix, datapath = job.layer.matrix(job.batch), job.datapath
+    bound = format_bound(datapath, matrix.reduction)
+    if datapath.drop_bits or bound.lane <= 2 ** (datapath.acc_bits - 1) - 1 or matrix.pixels < FEW:
+        return bound
+    return data_bound(datapath, factors_of(datapath, combined=True), job.ifmap_codes, weights)

@@ -1,4 +1,4 @@
-"""Layers as matrix operands: ifmaps to A[pixel, k], filters to W[k, channel]. Codes in, codes out."""
+"""Layers as matrix operands: ifmaps to A[pixel, k]; filters are W[m, k] as they lie. Codes in, codes out."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,95 +10,144 @@ from logaccel.formats.encode import Codes
 from logaccel.jit import parallel_kernel, parallel_range
 from logaccel.workload import Layer
 
-Operands = NDArray[np.int32] | NDArray[np.int64]  # 64 bits for unsigned 32-bit words alone
+_CHUNK_PIXELS = 128  # a chunk is a multiple, so that its tiles are shared out evenly
+_STRIP = 4096  # columns counted by one task
+_LINE = 64  # 8-bit codes of a cache line
 
-_CHUNK_WORDS = 2**22  # words of A made at a time: memory stays bounded whatever the layer
-_BLOCK = 64  # one cache line of 8-bit codes
 
+def lowered_ifmap(layer: Layer, ifmap: NDArray[Any], group: int, words: int) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield (first pixel, A[pixel, k]) of one group, about so many words at a time; k = (c·R + r)·S + s, padding is 0.
 
-def pixel_chunks(pixels: int, reduction: int) -> Iterator[tuple[int, int]]:
-    """Yield (first, end) ranges of pixels whose lowered operands fit the chunk."""
-    step = max(64, _CHUNK_WORDS // reduction // 64 * 64)
+    All of them lie in the same memory: use one before the next is made.
+    """
+    maps, pixels = _group_maps(layer, ifmap, group), len(ifmap) * layer.out_size[0] * layer.out_size[1]
+    reduction = maps.shape[1] * layer.kernel[0] * layer.kernel[1]
+    step = min(pixels, max(1, words // reduction // _CHUNK_PIXELS) * _CHUNK_PIXELS)
+    plain = layer.kernel == layer.in_size == (1, 1)
+    lowered = np.empty((0 if plain else step, reduction), maps.dtype)
     for first in range(0, pixels, step):
-        yield first, min(first + step, pixels)
+        end = min(first + step, pixels)
+        if plain:
+            yield first, maps.reshape(pixels, reduction)[first:end]
+            continue
+        own = lowered[: end - first]
+        _lower(maps, first, layer.out_size, layer.kernel, layer.stride, layer.padding[:2], layer.dilation, own)
+        yield first, own
 
 
-def operand_dtype(codes: Codes) -> type[np.signedinteger[Any]]:
-    """Return the type in which kernels read activation codes."""
-    return np.int64 if codes.dtype == np.int64 else np.int32
-
-
-def lower_ifmap(layer: Layer, ifmap: Codes, group: int, first: int, end: int) -> Operands:
-    """Return A[pixel, k] of one group for pixels first…end−1, k = (c·R + r)·S + s; padding is code 0."""
+def _group_maps(layer: Layer, ifmap: NDArray[Any], group: int) -> NDArray[Any]:
+    """Return maps[n, c, h, w] of the group's channels."""
     depth = layer.in_channels // layer.groups
-    maps = ifmap.reshape(len(ifmap), layer.in_channels, *layer.in_size)[:, group * depth : (group + 1) * depth]
-    lowered = np.empty((end - first, depth * layer.kernel[0] * layer.kernel[1]), operand_dtype(maps))
-    _lower(
-        np.ascontiguousarray(maps), first, layer.out_size, layer.kernel, layer.stride, layer.padding[:2],
-        layer.dilation, lowered,
-    )  # fmt: skip
-    return lowered
+    maps = ifmap.reshape(len(ifmap), layer.in_channels, *layer.in_size)
+    return np.ascontiguousarray(maps[:, group * depth : (group + 1) * depth])
 
 
 @parallel_kernel
 def _lower(
-    maps: Codes,
+    maps: NDArray[Any],
     first: int,
     out_size: tuple[int, int],
     kernel: tuple[int, int],
     stride: tuple[int, int],
     margin: tuple[int, int],
     dilation: tuple[int, int],
-    lowered: Operands,
+    lowered: NDArray[Any],
 ) -> None:
     """Fill lowered[pixel, k] from maps[n, c, h, w], pixel = (n·P + p)·Q + q counted from `first`."""
     high, wide = maps.shape[2], maps.shape[3]
     for row in parallel_range(lowered.shape[0]):
         image, place = divmod(np.int64(first) + np.int64(row), out_size[0] * out_size[1])
         p, q = divmod(place, out_size[1])
-        k = 0
+        w0 = q * stride[1] - margin[1]
+        k = np.uint64(0)
+        whole = w0 >= 0 and w0 + (kernel[1] - 1) * dilation[1] < wide
         for c in range(maps.shape[1]):
             for r in range(kernel[0]):
                 h = p * stride[0] - margin[0] + r * dilation[0]
-                w = q * stride[1] - margin[1]
-                for _ in range(kernel[1]):
-                    inside = 0 <= h < high and 0 <= w < wide
-                    lowered[row, k] = lowered.dtype.type(maps[image, c, h, w] if inside else 0)
-                    w += dilation[1]
-                    k += 1
+                if whole and 0 <= h < high:
+                    line = maps[image, c, h]
+                    for s in range(np.uint64(kernel[1])):
+                        lowered[row, k + s] = line[np.uint64(w0) + s * np.uint64(dilation[1])]
+                else:
+                    for s in range(kernel[1]):
+                        w = w0 + s * dilation[1]
+                        inside = 0 <= h < high and 0 <= w < wide
+                        lowered[row, k + np.uint64(s)] = maps[image, c, h, w] if inside else 0
+                k += np.uint64(kernel[1])
 
 
-def lower_filter(layer: Layer, filters: Codes) -> Codes:
-    """Return W[group, k, channel] of filters[M, C/groups, R, S], contiguous in the channels."""
-    channels = layer.out_channels // layer.groups
-    rows = np.ascontiguousarray(filters).reshape(layer.groups, channels, -1)
-    turned = np.empty((layer.groups, rows.shape[2], channels), filters.dtype)
-    _transpose(rows, turned)
+def group_filters(layer: Layer, filters: Codes) -> Codes:
+    """Return W[group, m, k] of filters[M, C/groups, R, S]: a view of the same memory."""
+    return np.ascontiguousarray(filters).reshape(layer.groups, layer.out_channels // layer.groups, -1)
+
+
+def count_live(layer: Layer, ifmap: Codes, group: int) -> NDArray[np.int64]:
+    """Return, for every k, how many pixels meet an activation that is not zero: nnz(A[:, k])."""
+    maps = _group_maps(layer, ifmap, group)
+    counts = np.zeros((maps.shape[1], *layer.kernel), np.int64)
+    _count_live(maps, layer.out_size, layer.stride, layer.padding[:2], layer.dilation, counts)
+    return counts.reshape(-1)
+
+
+@parallel_kernel
+def _count_live(
+    maps: Codes,
+    out_size: tuple[int, int],
+    stride: tuple[int, int],
+    margin: tuple[int, int],
+    dilation: tuple[int, int],
+    counts: NDArray[np.int64],
+) -> None:
+    """Add to counts[c, r, s] from maps[n, c, h, w]: every line is counted once for each s, and used for every r."""
+    images, _, high, wide = maps.shape
+    for c in parallel_range(maps.shape[1]):
+        lines = np.empty(high, np.int64)
+        for n in range(images):
+            for s in range(counts.shape[2]):
+                w0 = s * dilation[1] - margin[1]
+                for h in range(high):
+                    found = np.int64(0)
+                    for q in range(out_size[1]):
+                        w = w0 + q * stride[1]
+                        if 0 <= w < wide:
+                            found += np.int64(maps[n, c, h, w] != 0)
+                    lines[h] = found
+                for r in range(counts.shape[1]):
+                    for p in range(out_size[0]):
+                        h = p * stride[0] - margin[0] + r * dilation[0]
+                        if 0 <= h < high:
+                            counts[c, r, s] += lines[h]
+
+
+@parallel_kernel
+def count_kept(codes: Codes, counts: NDArray[np.int64]) -> None:
+    """Set counts[k] to how many of codes[m, k] are not zero."""
+    rows, columns = codes.shape
+    for strip in parallel_range((columns + _STRIP - 1) // _STRIP):
+        k0 = np.int64(strip) * _STRIP
+        wide = np.uint64(min(_STRIP, columns - k0))
+        found = np.zeros(wide, np.int32)
+        for row in range(np.uint64(rows)):
+            for k in range(wide):  # an index that cannot be negative: this loop vectorises
+                found[k] = np.int32(found[k] + np.int32(codes[row, np.uint64(k0) + k] != 0))
+        for k in range(wide):
+            counts[np.uint64(k0) + k] = np.int64(found[k])
+
+
+def turn_weights(weights: Codes) -> Codes:
+    """Return W[k, m] of W[m, k], contiguous in the channels."""
+    turned = np.empty(weights.shape[::-1], weights.dtype)
+    _turn(weights, turned)
     return turned
 
 
 @parallel_kernel
-def _transpose(rows: Codes, turned: Codes) -> None:
-    """Turn rows[g, m, k] into turned[g, k, m], a cache line's square at a time."""
-    blocks = (rows.shape[1] + _BLOCK - 1) // _BLOCK
-    for task in parallel_range(rows.shape[0] * blocks):
-        group, block = divmod(np.int64(task), blocks)  # the loop's index is unsigned: a mix would be a float
-        m0, m1 = block * _BLOCK, min((block + 1) * _BLOCK, rows.shape[1])
-        for k0 in range(0, rows.shape[2], _BLOCK):
-            for k in range(k0, min(k0 + _BLOCK, rows.shape[2])):
+def _turn(rows: Codes, turned: Codes) -> None:
+    """Turn rows[m, k] into turned[k, m], a cache line's square at a time."""
+    for block in parallel_range((rows.shape[0] + _LINE - 1) // _LINE):
+        m0 = np.int64(block) * _LINE
+        m1 = min(m0 + _LINE, rows.shape[0])
+        for k0 in range(0, rows.shape[1], _LINE):
+            for k in range(k0, min(k0 + _LINE, rows.shape[1])):
                 for m in range(m0, m1):
-                    turned[group, k, m] = rows[group, m, k]
-
-
-@parallel_kernel
-def count_live_products(operands: Operands, weights: Codes) -> int:
-    """Return how many products have two non-zero operands: Σ_k nnz(A[:, k]) · nnz(W[k, :])."""
-    live = 0
-    for k in parallel_range(operands.shape[1]):
-        active, kept = np.int64(0), np.int64(0)
-        for pixel in range(operands.shape[0]):
-            active += np.int64(operands[pixel, k] != 0)
-        for m in range(weights.shape[1]):
-            kept += np.int64(weights[k, m] != 0)
-        live += int(active * kept)
-    return live
+                    turned[k, m] = rows[m, k]
