@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logaccel.formats.encode import Codes
-from logaccel.jit import kernel, parallel_kernel, parallel_range
+from logaccel.jit import kernel, parallel_kernel, parallel_range, shift_right
 
 Work = NDArray[np.signedinteger[Any]]
 
@@ -85,10 +85,10 @@ def _accumulate_log(code: int, steps: LogSteps, signs: Work, exponents: Work, po
         above, below = positive[m], negative[m]
         product = unit(start + exponents[m])
         old = below if side < 0 else above
-        distance = unit(unit(old >> fraction) - unit(product >> fraction))
+        distance = unit(shift_right(old, fraction) - shift_right(product, fraction))
         distance = unit(-distance) if distance < 0 else distance
         distance = farthest if distance > farthest else distance
-        new = unit((old if old > product else product) + unit(one >> distance))
+        new = unit((old if old > product else product) + shift_right(one, distance))
         kept = top if new > top else new
         clipped = unit(clipped + unit(unit(kept != new) & unit(side != 0)))
         positive[m] = kept if side > 0 else above

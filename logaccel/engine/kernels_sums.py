@@ -23,10 +23,9 @@ from logaccel.engine.kernels_tile import (
     accumulate,
     add_multiplied,
     add_shifted,
-    longest_shift,
 )
 from logaccel.formats.encode import Codes
-from logaccel.jit import kernel, parallel_kernel, parallel_range
+from logaccel.jit import kernel, parallel_kernel, parallel_range, shift_left
 
 Psum = NDArray[np.int64]
 
@@ -206,9 +205,8 @@ def _dot(words: Work, amounts: Work, masks: Work, shifts: bool, first: int, end:
     unit = words.dtype.type
     total = unit(0)
     if shifts:
-        most = unit(longest_shift(words))
         for k in range(np.uint64(first), np.uint64(end)):
-            total = unit(total + unit(unit(words[k] & masks[k]) << np.int64(amounts[k] & most)))
+            total = unit(total + shift_left(unit(words[k] & masks[k]), amounts[k]))
     else:
         for k in range(np.uint64(first), np.uint64(end)):
             total = unit(total + unit(unit(words[k] & masks[k]) * amounts[k]))

@@ -2,8 +2,7 @@
 
 An entry of the list is (at, amount): `at` is where its row of LANES words begins. Four entries at a time, so
 that the accumulators are read and written once for four products. Indices are unsigned and everything lies in
-flat arrays: views would be counted at every entry, and a shift is masked to five bits (six for 64-bit words)
-to let the compiler shift in 32-bit lanes. Callers validate.
+flat arrays: views would be counted at every entry. Callers validate.
 """
 
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from logaccel.jit import kernel
+from logaccel.jit import kernel, shift_left, shift_right
 
 Work = NDArray[np.signedinteger[Any]]
 Places = NDArray[np.int64]
@@ -32,31 +31,24 @@ class Limits(NamedTuple):
 
 
 @kernel
-def longest_shift(words: Work) -> int:
-    """Return 31 or 63, by the type of the words: a constant to the compiler, unlike the size of an item."""
-    return 31 if words.dtype.type(np.int64(1) << 32) == 0 else 63
-
-
-@kernel
 def add_shifted(words: Work, at: Places, amounts: Work, first: int, end: int, sums: Work, base: int) -> None:
     """sums[m] += words[m] << amount, in any order: 32-bit words wrap, and are right where the total fits."""
     unit = sums.dtype.type
-    most = unit(longest_shift(sums))
     j, end_, base_ = np.uint64(first), np.uint64(end), np.uint64(base)
     while j + _STEP <= end_:
         b0, b1 = np.uint64(at[j]), np.uint64(at[j + np.uint64(1)])
         b2, b3 = np.uint64(at[j + np.uint64(2)]), np.uint64(at[j + np.uint64(3)])
-        a0, a1 = np.int64(amounts[j] & most), np.int64(amounts[j + np.uint64(1)] & most)
-        a2, a3 = np.int64(amounts[j + np.uint64(2)] & most), np.int64(amounts[j + np.uint64(3)] & most)
+        a0, a1 = amounts[j], amounts[j + np.uint64(1)]
+        a2, a3 = amounts[j + np.uint64(2)], amounts[j + np.uint64(3)]
         for m in range(_LANES):
-            low = unit(unit(words[b0 + m] << a0) + unit(words[b1 + m] << a1))
-            high = unit(unit(words[b2 + m] << a2) + unit(words[b3 + m] << a3))
+            low = unit(shift_left(words[b0 + m], a0) + shift_left(words[b1 + m], a1))
+            high = unit(shift_left(words[b2 + m], a2) + shift_left(words[b3 + m], a3))
             sums[base_ + m] = unit(sums[base_ + m] + unit(low + high))
         j += _STEP
     while j < end_:
-        b0, a0 = np.uint64(at[j]), np.int64(amounts[j] & most)
+        b0, a0 = np.uint64(at[j]), amounts[j]
         for m in range(_LANES):
-            sums[base_ + m] = unit(sums[base_ + m] + unit(words[b0 + m] << a0))
+            sums[base_ + m] = unit(sums[base_ + m] + shift_left(words[b0 + m], a0))
         j += np.uint64(1)
 
 
@@ -91,26 +83,26 @@ def accumulate(
     Two's-complement products are floored; magnitudes are truncated, so that negative products round up.
     """
     unit = sums.dtype.type
-    most, shifts = unit(longest_shift(sums)), path.shifts
+    shifts = path.shifts
     high = unit((np.int64(1) << (path.acc_bits - 1)) - 1)
     low = unit(-high - 1)
-    drop = np.int64(unit(path.drop_bits) & most)
-    rounding = unit((np.int64(1) << drop) - 1 if path.truncates else 0)
+    drop = unit(path.drop_bits)
+    rounding = unit((np.int64(1) << path.drop_bits) - 1 if path.truncates else 0)
     clipped, base_ = unit(0), np.uint64(base)
     for j in range(np.uint64(first), np.uint64(end)):
         own, amount = np.uint64(at[j]), amounts[j]
-        places = np.int64(amount & most) if shifts else np.int64(0)
+        places = amount if shifts else unit(0)
         factor = unit(1) if shifts else amount
         if path.saturates and path.drop_bits == 0:  # the common case, twice as fast without the dropping
             for m in range(_LANES):
-                exact = unit(sums[base_ + m] + unit(unit(words[own + m] << places) * factor))
+                exact = unit(sums[base_ + m] + unit(shift_left(words[own + m], places) * factor))
                 kept = min(max(exact, low), high)
                 clipped = unit(clipped + unit(exact != kept))
                 sums[base_ + m] = kept
         elif path.saturates:
             for m in range(_LANES):
-                product = unit(unit(words[own + m] << places) * factor)
-                product = unit(unit(product + (rounding if product < unit(0) else unit(0))) >> drop)
+                product = unit(shift_left(words[own + m], places) * factor)
+                product = shift_right(unit(product + (rounding if product < unit(0) else unit(0))), drop)
                 exact = unit(sums[base_ + m] + product)
                 kept = min(max(exact, low), high)
                 clipped = unit(clipped + unit(exact != kept))
@@ -118,8 +110,8 @@ def accumulate(
         else:
             mask = unit((np.int64(1) << path.acc_bits) - 1)
             for m in range(_LANES):
-                product = unit(unit(words[own + m] << places) * factor)
-                product = unit(unit(product + (rounding if product < unit(0) else unit(0))) >> drop)
+                product = unit(shift_left(words[own + m], places) * factor)
+                product = shift_right(unit(product + (rounding if product < unit(0) else unit(0))), drop)
                 exact = unit(sums[base_ + m] + product)
                 kept = unit(unit(unit(exact - low) & mask) + low)
                 clipped = unit(clipped + unit(exact != kept))

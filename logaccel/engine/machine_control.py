@@ -10,23 +10,23 @@ import numpy as np
 
 from logaccel.engine import machine_state as at
 from logaccel.engine.machine_state import Numbers
-from logaccel.jit import kernel
+from logaccel.jit import inlined_kernel
 
 
-@kernel
+@inlined_kernel
 def token(tokens: Numbers, kind: int, cycle: int) -> int:
     """Return what the controller sent in a cycle; the slots of cycles before 0 still hold −1, nothing."""
     return tokens[kind, np.uint64(cycle & (tokens.shape[1] - 1))]
 
 
-@kernel
+@inlined_kernel
 def last_token_at(tokens: Numbers, fold: int, length: int, cycle: int, hops: int) -> bool:
     """Return whether the last operand token of a fold stands `hops` hops down the chain in a cycle."""
     sent = cycle - hops
     return token(tokens, at.STREAM_FOLD, sent) == fold and token(tokens, at.STREAM_INDEX, sent) == length - 1
 
 
-@kernel
+@inlined_kernel
 def send(tokens: Numbers, kind: int, cycle: int, fold: int, index: int) -> None:
     """Put one token into the chain; `kind` is followed by its index."""
     slot = cycle & (tokens.shape[1] - 1)
@@ -34,7 +34,7 @@ def send(tokens: Numbers, kind: int, cycle: int, fold: int, index: int) -> None:
     tokens[kind + 1, slot] = index
 
 
-@kernel
+@inlined_kernel
 def control_output_stationary(
     settings: Numbers, tokens: Numbers, control: Numbers, starts: Numbers, folds: Numbers, cycle: int
 ) -> None:
@@ -74,7 +74,7 @@ def control_output_stationary(
     control[at.STARTED], control[at.AGE] = fold, age + 1
 
 
-@kernel
+@inlined_kernel
 def control_stationary(
     settings: Numbers, tokens: Numbers, control: Numbers, starts: Numbers, folds: Numbers, cycle: int
 ) -> None:

@@ -17,10 +17,10 @@ from logaccel.engine.machine_control import control_output_stationary, control_s
 from logaccel.engine.machine_passes import MOVING, SWAP, TOOK, VALID, Cells
 from logaccel.engine.machine_pe import plane, wire
 from logaccel.engine.machine_state import Numbers
-from logaccel.jit import kernel
+from logaccel.jit import inlined_kernel, kernel
 
 
-@kernel
+@inlined_kernel
 def step(
     cells: Cells, settings: Numbers, tokens: Numbers, control: Numbers, counts: Numbers, starts: Numbers,
     folds: Numbers, left: Cells, top: Cells, memory: Cells, slices: Numbers, drained: Numbers, constants: Numbers,
@@ -72,7 +72,7 @@ def run_block(
     return cycle
 
 
-@kernel
+@inlined_kernel
 def _sum_in_place(
     cells: Cells, settings: Numbers, control: Numbers, counts: Numbers, now: int, after: int
 ) -> tuple[int, int]:
@@ -94,8 +94,9 @@ def _sum_in_place(
         return sums, sums + full
     pe.accumulate(cells, settings, counts, now, after)
     if not settings[at.OVERLAP]:
-        passes.fill_accumulators(cells, flags, sums + full, sums_after + full, number)
+        counts[at.MACS] += passes.fill_accumulators(cells, flags, sums + full, sums_after + full, number)
         return sums, -1
+    counts[at.MACS] += passes.count(cells, flags, VALID, number)
     moving = wire(settings, at.MOVING_NOW)
     shadow = plane(settings, now, settings[at.SHADOW_PLANE])
     shadow_after = plane(settings, after, settings[at.SHADOW_PLANE])
@@ -111,7 +112,7 @@ def _sum_in_place(
     return shadow, moving
 
 
-@kernel
+@inlined_kernel
 def _sum_downwards(cells: Cells, settings: Numbers, counts: Numbers, now: int, after: int) -> None:
     """Clock pipeline and psum registers (WS, IS)."""
     number, lanes = settings[at.NUMBER], settings[at.LANES]
@@ -120,12 +121,13 @@ def _sum_downwards(cells: Cells, settings: Numbers, counts: Numbers, now: int, a
     pe.advance_stages(cells, settings, counts, now, after)
     pe.accumulate(cells, settings, counts, now, after)
     flags = pe.finished_flags(settings, now)
-    passed, alone = passes.pass_psums(cells, flags, valid - settings[at.WIDTH], valid_after, number)
+    macs, passed, alone = passes.pass_psums(cells, flags, valid - settings[at.WIDTH], valid_after, number)
+    counts[at.MACS] += macs
     counts[at.PSUM_MOVES] += passed
     counts[at.FAULTS] += alone
 
 
-@kernel
+@inlined_kernel
 def _move_left_operands(cells: Cells, settings: Numbers, now: int, after: int) -> None:
     """Move what came from the left one PE on; the flags stay on wires until the PE has judged them."""
     number = settings[at.NUMBER]
@@ -133,7 +135,7 @@ def _move_left_operands(cells: Cells, settings: Numbers, now: int, after: int) -
     passes.move(cells, plane(settings, now, at.FLAGS) - 1, wire(settings, at.ARRIVING), number)
 
 
-@kernel
+@inlined_kernel
 def _take_streamed(cells: Cells, settings: Numbers, counts: Numbers, now: int, after: int) -> None:
     """Clock the weights, and the flags of both operands (OS)."""
     number, width = settings[at.NUMBER], settings[at.WIDTH]
@@ -144,7 +146,7 @@ def _take_streamed(cells: Cells, settings: Numbers, counts: Numbers, now: int, a
     counts[at.OTHER_WRITES] += written
 
 
-@kernel
+@inlined_kernel
 def _take_stationary(cells: Cells, settings: Numbers, counts: Numbers, now: int, after: int) -> None:
     """Clock the chain of stationary words, the words in use, and the flags of the moving operand (WS, IS)."""
     number, width, overlap = settings[at.NUMBER], settings[at.WIDTH], settings[at.OVERLAP] != 0

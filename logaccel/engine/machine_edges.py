@@ -10,10 +10,10 @@ from logaccel.engine.machine_control import token
 from logaccel.engine.machine_passes import CHAIN_VALID, EDGE, FIRST, LAST, LOAD, PULSE, RESTART, SWAP, VALID, Cells
 from logaccel.engine.machine_pe import plane, wire
 from logaccel.engine.machine_state import Numbers
-from logaccel.jit import kernel
+from logaccel.jit import inlined_kernel
 
 
-@kernel
+@inlined_kernel
 def enter_left(
     cells: Cells,
     settings: Numbers,
@@ -61,7 +61,7 @@ def enter_left(
         counts[at.LEFT_READS] += entered
 
 
-@kernel
+@inlined_kernel
 def enter_top(
     cells: Cells, settings: Numbers, tokens: Numbers, counts: Numbers, folds: Numbers, top: Cells, cycle: int, now: int
 ) -> None:
@@ -95,7 +95,7 @@ def enter_top(
     counts[at.TOP_READS] += entered
 
 
-@kernel
+@inlined_kernel
 def drain_bottom(
     cells: Cells, settings: Numbers, counts: Numbers, folds: Numbers, memory: Cells, slices: Numbers, drained: Numbers,
     cycle: int, psums: int, flags: int, mask: int,
@@ -124,7 +124,7 @@ def drain_bottom(
             counts[at.LAST_CYCLE] = cycle
 
 
-@kernel
+@inlined_kernel
 def enter_psums(
     cells: Cells, settings: Numbers, tokens: Numbers, counts: Numbers, folds: Numbers, memory: Cells, slices: Numbers,
     cycle: int, after: int,
@@ -153,7 +153,7 @@ def enter_psums(
                     counts[at.FAULTS] += 1  # read before it was written
 
 
-@kernel
+@inlined_kernel
 def store_psums(
     cells: Cells, settings: Numbers, tokens: Numbers, counts: Numbers, folds: Numbers, memory: Cells, slices: Numbers,
     cycle: int, now: int, after: int,

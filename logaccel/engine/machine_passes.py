@@ -13,7 +13,7 @@ times faster here). One array and few planes per loop keep its overlap checks be
 import numpy as np
 from numpy.typing import NDArray
 
-from logaccel.jit import kernel
+from logaccel.jit import kernel, shift_right
 
 Cells = NDArray[np.signedinteger]
 
@@ -190,9 +190,9 @@ def accumulate_log(
     for i in range(np.uint64(number)):
         flag, old, term = cells[flags_ + i], cells[source_ + i], cells[product_ + i]
         start = empty if narrow(flag & narrow(FIRST)) != zero else old
-        octaves = narrow(narrow(start >> places) - narrow(term >> places))
+        octaves = narrow(shift_right(start, places) - shift_right(term, places))
         apart = min(max(octaves, narrow(-octaves)), furthest)
-        total = narrow(max(start, term) + (narrow(one >> apart) if start >= zero else zero))
+        total = narrow(max(start, term) + (shift_right(one, apart) if start >= zero else zero))
         limited = min(total, most)
         adds = narrow(narrow(flag & checked) == wanted)
         cells[target_ + i] = limited if adds != zero else start
@@ -201,29 +201,35 @@ def accumulate_log(
 
 
 @kernel
-def pass_psums(cells: Cells, flags: int, above: int, target: int, number: int) -> tuple[int, int]:
+def pass_psums(cells: Cells, flags: int, above: int, target: int, number: int) -> tuple[int, int, int]:
     """Move psum-valid flags down (WS, IS).
 
-    Returns how many psums met no product, and how many products no psum: a fault of the schedule.
+    Returns how many products are valid, how many psums met none, and how many products no psum: a fault of
+    the schedule.
     """
     narrow = cells.dtype.type
     flags_, above_, target_ = np.uint64(flags), np.uint64(above), np.uint64(target)
-    passed, alone, one = narrow(0), narrow(0), narrow(1)
+    valid, passed, alone, one = narrow(0), narrow(0), narrow(0), narrow(1)
     for i in range(np.uint64(number)):
         upper, product = cells[above_ + i], narrow(cells[flags_ + i] & narrow(VALID))
         cells[target_ + i] = upper
+        valid = narrow(valid + product)
         passed = narrow(passed + narrow(upper & narrow(one - product)))
         alone = narrow(alone + narrow(product & narrow(one - upper)))
-    return int(passed), int(alone)
+    return int(valid), int(passed), int(alone)
 
 
 @kernel
-def fill_accumulators(cells: Cells, flags: int, own: int, target: int, number: int) -> None:
-    """Mark the accumulators whose psum is finished (OS)."""
+def fill_accumulators(cells: Cells, flags: int, own: int, target: int, number: int) -> int:
+    """Mark the accumulators whose psum is finished (OS); return how many products are valid."""
     narrow = cells.dtype.type
     flags_, own_, target_ = np.uint64(flags), np.uint64(own), np.uint64(target)
+    valid, one = narrow(0), narrow(1)
     for i in range(np.uint64(number)):
-        cells[target_ + i] = narrow(cells[own_ + i] | narrow(narrow(cells[flags_ + i] >> narrow(2)) & narrow(1)))
+        flag = cells[flags_ + i]
+        cells[target_ + i] = narrow(cells[own_ + i] | narrow(narrow(flag >> narrow(2)) & one))
+        valid = narrow(valid + narrow(flag & narrow(VALID)))
+    return int(valid)
 
 
 @kernel

@@ -8,7 +8,7 @@ from logaccel.engine import machine_products as products
 from logaccel.engine import machine_state as at
 from logaccel.engine.machine_passes import VALID, Cells
 from logaccel.engine.machine_state import Numbers
-from logaccel.jit import kernel
+from logaccel.jit import inlined_kernel
 from logaccel.pe import Product
 
 _MULTIPLY = int(Product.MULTIPLY)
@@ -18,19 +18,19 @@ _DECODE = int(Product.DECODE)
 _LOGSUM = int(Product.LOGSUM)
 
 
-@kernel
+@inlined_kernel
 def plane(settings: Numbers, base: int, number: int) -> int:
     """Return where PE(0, 0) lies in a plane."""
     return base + number * settings[at.SIZE] + settings[at.WIDTH]
 
 
-@kernel
+@inlined_kernel
 def wire(settings: Numbers, number: int) -> int:
     """Return where PE(0, 0) lies in a plane of wires."""
     return (2 * settings[at.PLANES] + number) * settings[at.SIZE] + settings[at.WIDTH]
 
 
-@kernel
+@inlined_kernel
 def form_products(
     cells: Cells, settings: Numbers, counts: Numbers, constants: Numbers, now: int, after: int, second: int
 ) -> None:
@@ -63,7 +63,7 @@ def form_products(
         products.drop_low_bits(cells, product, settings[at.DROP_BITS], kind == _DECODE, number)
 
 
-@kernel
+@inlined_kernel
 def stage(settings: Numbers, base: int, depth: int) -> int:
     """Return where the product lies `depth` registers behind the operands; 0 is the wire. Flags: one plane on."""
     if depth == 0:
@@ -71,7 +71,7 @@ def stage(settings: Numbers, base: int, depth: int) -> int:
     return plane(settings, base, settings[at.STAGE_PLANE] + 2 * depth - 2)
 
 
-@kernel
+@inlined_kernel
 def advance_stages(cells: Cells, settings: Numbers, counts: Numbers, now: int, after: int) -> None:
     """Clock the pipeline registers between operands and accumulator."""
     size, number = settings[at.SIZE], settings[at.NUMBER]
@@ -84,13 +84,13 @@ def advance_stages(cells: Cells, settings: Numbers, counts: Numbers, now: int, a
         counts[at.STAGE_WRITES] += passes.count(cells, target + size, VALID, number)
 
 
-@kernel
+@inlined_kernel
 def finished_flags(settings: Numbers, now: int) -> int:
     """Return where the flags lie of the products that are accumulated at the end of this cycle."""
     return stage(settings, now, settings[at.STAGES]) + settings[at.SIZE]
 
 
-@kernel
+@inlined_kernel
 def accumulate(cells: Cells, settings: Numbers, counts: Numbers, now: int, after: int) -> None:
     """Clock the accumulators (OS) or the psum registers (WS, IS): one adder per lane."""
     product = stage(settings, now, settings[at.STAGES])
@@ -108,4 +108,3 @@ def accumulate(cells: Cells, settings: Numbers, counts: Numbers, now: int, after
                 cells, product, flags, source, target, lane, settings[at.SATURATES] != 0,
                 settings[at.LOW], settings[at.HIGH], number,
             )  # fmt: skip
-    counts[at.MACS] += passes.count(cells, flags, VALID, number)

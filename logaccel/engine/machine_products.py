@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logaccel.engine.machine_passes import LANE_SHIFT, LIVE_BIT, VALID, WITH_PRODUCT, Cells
-from logaccel.jit import kernel
+from logaccel.jit import kernel, shift_left, shift_right
 
 
 @kernel
@@ -51,7 +51,7 @@ def shift(
         live = narrow(narrow(a != zero) & narrow(b != zero))
         steps = narrow(narrow(max(a, narrow(-a)) + start) & some)
         word = narrow(narrow(narrow(-b) if a < zero else b) & some)
-        cells[product_ + i] = narrow(word << narrow(steps >> places))
+        cells[product_ + i] = shift_left(word, shift_right(steps, places))
         marks = narrow(narrow(live << narrow(LIVE_BIT)) | narrow(narrow(steps & mask) << narrow(LANE_SHIFT)))
         valid = narrow(flag & narrow(VALID))
         cells[out_ + i] = narrow(narrow(narrow(flag & narrow(WITH_PRODUCT)) | marks) & narrow(-valid))
@@ -75,7 +75,7 @@ def decode(
         live = narrow(narrow(a != zero) & narrow(b != zero))
         exponents = narrow(narrow(max(a, narrow(-a)) * xs) + narrow(max(b, narrow(-b)) * ys))
         steps = narrow(narrow(exponents + start) & narrow(-live))
-        word = narrow(live << narrow(steps >> places))
+        word = shift_left(live, shift_right(steps, places))
         cells[product_ + i] = narrow(-word) if narrow(a ^ b) < zero else word
         marks = narrow(narrow(live << narrow(LIVE_BIT)) | narrow(narrow(steps & mask) << narrow(LANE_SHIFT)))
         valid = narrow(flag & narrow(VALID))
@@ -100,7 +100,7 @@ def add_exponents(
         live = narrow(narrow(a != zero) & narrow(b != zero))
         exponents = narrow(narrow(max(a, narrow(-a)) * xs) + narrow(max(b, narrow(-b)) * ys))
         steps = narrow(narrow(exponents + start) & narrow(-live))
-        cells[product_ + i] = narrow(steps << places)
+        cells[product_ + i] = shift_left(steps, places)
         negative = narrow(narrow(a ^ b) < zero)
         marks = narrow(narrow(live << narrow(LIVE_BIT)) | narrow(negative << narrow(LANE_SHIFT)))
         valid = narrow(flag & narrow(VALID))
@@ -133,4 +133,4 @@ def drop_low_bits(cells: Cells, product: int, bits: int, truncate: bool, number:
     rounding = narrow(narrow(narrow(1) << places) - narrow(1)) if truncate else zero
     for i in range(np.uint64(number)):
         word = cells[product_ + i]
-        cells[product_ + i] = narrow(narrow(word + (rounding if word < zero else zero)) >> places)
+        cells[product_ + i] = shift_right(narrow(word + (rounding if word < zero else zero)), places)
