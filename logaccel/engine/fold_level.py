@@ -27,7 +27,6 @@ from logaccel.schedule.folds import plan_folds
 Backend = Literal["kernel", "blas"]
 Psum = NDArray[np.int64]
 Operands = NDArray[Any]
-Unit = type[np.signedinteger[Any]]
 
 FEW = 16  # pixels or channels: below, sums run along k
 MANY_WEIGHTS = 2**18
@@ -44,7 +43,7 @@ def run_layer(job: LayerJob, backend: Backend = "kernel") -> LayerRun:
     plan = plan_folds(matrix, job.array, job.dataflow)
     weights = group_filters(layer, job.filter_codes)
     adder = _adder(job, weights, backend)
-    maps = adder.read(job.ifmap_codes)
+    codes, maps = _kernel_codes(job.ifmap_codes), adder.read(job.ifmap_codes)
     psum = np.empty((matrix.pixels, matrix.groups * matrix.channels), np.int64)
     clipped = live = 0
     for group in range(matrix.groups):
@@ -52,8 +51,8 @@ def run_layer(job: LayerJob, backend: Backend = "kernel") -> LayerRun:
         adder.take(weights[group])
         kept = np.empty(matrix.reduction, np.int64)
         count_kept(weights[group], kept)
-        live += int(count_live(layer, job.ifmap_codes, group) @ kept)
-        for chunks in zip(*(lowered_ifmap(layer, codes, group, adder.chunk_words) for codes in maps), strict=True):
+        live += int(count_live(layer, codes, group) @ kept)
+        for chunks in zip(*(lowered_ifmap(layer, one, group, adder.chunk_words) for one in maps), strict=True):
             operands = [lowered for _, lowered in chunks]
             pixels = slice(chunks[0][0], chunks[0][0] + len(operands[0]))
             part = psum[pixels] if matrix.groups == 1 else np.empty((len(operands[0]), matrix.channels), np.int64)
@@ -78,19 +77,16 @@ class _Sums:
 
     name: str
     weights: Codes
+    narrow = True  # products and sums are taken in 32 bits
     chunk_words = 2**21  # words of A made at a time: they stay in the last-level cache, and memory stays bounded
 
     def read(self, ifmap: Codes) -> list[Operands]:
-        """Return the ifmap as this way reads it, as one map or several.
-
-        Kernels read 16-bit codes, or 64-bit ones: each further type would be compiled for itself.
-        """
-        narrow = ifmap.dtype in (np.int8, np.int16)
-        return [ifmap.astype(np.int16 if narrow else np.int64, copy=False)]
+        """Return the ifmap as this way reads it, as one map or several."""
+        return [_kernel_codes(ifmap) if self.narrow else ifmap.astype(np.int64)]
 
     def take(self, weights: Codes) -> None:
         """Set the weights W[m, k]."""
-        self.weights = weights
+        self.weights = weights if self.narrow or weights.dtype != np.int8 else weights.astype(np.int16)
 
     def add(self, operands: list[Operands], psum: Psum) -> int:
         """Set psum[pixel, m]; return how many accumulations clipped."""
@@ -100,19 +96,17 @@ class _Sums:
 class _PackedSums(_Sums):
     """Sums over packed words, in any order or in the machine's; channels are packed a bounded number at a time."""
 
-    def __init__(
-        self, datapath: Datapath, combined: bool, unit: type[np.signedinteger[Any]], flush_blocks: int
-    ) -> None:
+    def __init__(self, datapath: Datapath, combined: bool, narrow: bool, flush_blocks: int) -> None:
         self.factors = factors_of(datapath, combined)
         self.limits = _limits(datapath)
-        self.unit, self.flush_blocks = unit, flush_blocks
+        self.unit, self.narrow, self.flush_blocks = working_type(narrow), narrow, flush_blocks
         self.packed: NDArray[np.signedinteger[Any]] | None = None
 
     def take(self, weights: Codes) -> None:
-        self.weights = weights
+        super().take(weights)
         words_per_tile = LANES * weights.shape[1] * len(self.factors.words)
         self.channels = max(1, PACKED_WORDS // words_per_tile) * LANES
-        self.packed = self._pack(weights) if weights.shape[0] <= self.channels else None
+        self.packed = self._pack(self.weights) if weights.shape[0] <= self.channels else None
 
     def _pack(self, weights: Codes) -> NDArray[np.signedinteger[Any]]:
         tiles = -(-weights.shape[0] // LANES)
@@ -140,7 +134,7 @@ class _ExactSums(_PackedSums):
     def __init__(self, datapath: Datapath, reduction: int) -> None:
         blocks = INT32_SUM // largest_product(datapath) // BLOCK  # so many stay within an int32
         every = blocks if blocks else -(-reduction // BLOCK)
-        super().__init__(datapath, combined=True, unit=working_type(blocks > 0), flush_blocks=every)
+        super().__init__(datapath, combined=True, narrow=blocks > 0, flush_blocks=every)
 
 
 class _OrderedSums(_PackedSums):
@@ -148,7 +142,7 @@ class _OrderedSums(_PackedSums):
 
     def __init__(self, datapath: Datapath) -> None:
         narrow = max(datapath.acc_bits, datapath.product_bits) <= 30  # their sum stays below 2^31
-        super().__init__(datapath, combined=False, unit=working_type(narrow), flush_blocks=0)
+        super().__init__(datapath, combined=False, narrow=narrow, flush_blocks=0)
 
 
 class _FewSums(_Sums):
@@ -159,8 +153,8 @@ class _FewSums(_Sums):
     def __init__(self, datapath: Datapath, reduction: int) -> None:
         self.factors, self.limits = factors_of(datapath, combined=True), _limits(datapath)
         span = INT32_SUM // largest_product(datapath)
-        narrow = span >= min(BLOCK, reduction)
-        self.unit, self.span = np.empty(0, working_type(narrow)), span if narrow else reduction
+        self.narrow = span >= min(BLOCK, reduction)
+        self.unit, self.span = np.empty(0, working_type(self.narrow)), span if self.narrow else reduction
 
     def add(self, operands: list[Operands], psum: Psum) -> int:
         sum_few(operands[0], self.weights, self.factors, self.limits, self.unit, self.span, psum)
@@ -194,8 +188,8 @@ class _LogSums(_Sums):
             datapath.activation_scale, datapath.weight_scale, datapath.step_offset,
             datapath.fraction_bits - datapath.step_shift, datapath.fraction_bits, datapath.acc_bits,
         )  # fmt: skip
-        narrow = max(datapath.acc_bits, datapath.product_bits, datapath.fraction_bits + 7) <= 30
-        self.unit = np.empty(0, working_type(narrow))
+        self.narrow = max(datapath.acc_bits, datapath.product_bits, datapath.fraction_bits + 7) <= 30
+        self.unit = np.empty(0, working_type(self.narrow))
 
     def take(self, weights: Codes) -> None:
         self.weights = turn_weights(weights)
@@ -207,6 +201,11 @@ class _LogSums(_Sums):
         clipped = accumulate_logs(operands[0], self.weights, self.steps, self.unit, tiling, rails)
         psum[...] = combine_rails(rails, self.steps.fraction_bits)
         return int(clipped)
+
+
+def _kernel_codes(codes: Codes) -> Codes:
+    """Return codes in 16 bits, or in 64: kernels read these two, each further type would be compiled for itself."""
+    return codes.astype(np.int16 if codes.dtype in (np.int8, np.int16) else np.int64, copy=False)
 
 
 def _limits(datapath: Datapath) -> Limits:

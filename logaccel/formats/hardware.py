@@ -36,7 +36,9 @@ def encode_accumulators(
     rows = np.ascontiguousarray(accumulators, np.int64).reshape(-1, max(channels, 1))
     addend = np.zeros(rows.shape[1], np.int64) if bias is None else np.ascontiguousarray(bias, np.int64)
     lowest = 0 if relu else _LOWEST
-    codes = np.empty(rows.shape, number_format.code_dtype)
+    # Two types of code serve all formats: each further one would be compiled for itself.
+    narrow = number_format.code_dtype in (np.int8, np.int16)
+    codes = np.empty(rows.shape, np.int16 if narrow else np.int64)
     if isinstance(number_format, LinearFormat):
         shift = number_format.lsb_exponent - lsb_exponent
         _to_linear(rows, addend, lowest, shift, number_format.min_code, number_format.max_code, codes)
@@ -46,7 +48,7 @@ def encode_accumulators(
         offset = steps * lsb_exponent - number_format.exponent_steps(0)
         signed, largest = number_format.signed, number_format.max_code
         _to_log(rows, addend, lowest, round_bits, thresholds, steps, offset, largest, signed, codes)
-    return codes.reshape(accumulators.shape)
+    return codes.astype(number_format.code_dtype, copy=False).reshape(accumulators.shape)
 
 
 @kernel
