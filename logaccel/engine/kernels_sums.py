@@ -29,6 +29,8 @@ from logaccel.jit import kernel, parallel_kernel, parallel_range, shift_left
 
 Psum = NDArray[np.int64]
 
+_FEW = 16  # pixels and channels of a task of `sum_few`
+_SPAN = 1024  # most k that it takes at a time: they stay in the first-level cache
 BLOCK = 128  # k of a block: 128 rows of 64 words are 32 kB
 
 
@@ -151,13 +153,14 @@ def _flush(sums: Work, scales: Places, high: int, psum: Psum) -> None:
 
 
 @parallel_kernel
-def sum_few(operands: Codes, codes: Codes, factors: Factors, path: Limits, unit: Work, span: int, psum: Psum) -> None:
+def sum_few(operands: Codes, codes: Codes, factors: Factors, path: Limits, unit: Work, most: int, psum: Psum) -> None:
     """Set psum[pixel, m] = Σ_k product(A[pixel, k], W[m, k]) along k, where one side of the psum is narrow.
 
-    Weights stay as they lie in memory: a fully connected layer is a stream of codes. Sums of `span`
+    Weights stay as they lie in memory: a fully connected layer is a stream of codes. Sums of `most`
     products fit `unit`, the dtype in which they are taken.
     """
     pixels, reduction = operands.shape
+    span = min(most, _SPAN)
     down, across = (pixels + _FEW - 1) // _FEW, (codes.shape[0] + _FEW - 1) // _FEW
     planes = factors.words.shape[0]
     for task in parallel_range(across * down):
@@ -166,23 +169,32 @@ def sum_few(operands: Codes, codes: Codes, factors: Factors, path: Limits, unit:
         p1, m1 = min(p0 + _FEW, pixels), min(m0 + _FEW, codes.shape[0])
         amounts = np.zeros((p1 - p0, reduction), unit.dtype)
         masks = np.zeros((planes, p1 - p0, reduction), unit.dtype)
-        words = np.empty(reduction, unit.dtype)
+        words = np.empty(_SPAN, unit.dtype)
         for p in range(p0, p1):
             _spread_live(operands[p], factors, amounts[p - p0], masks[:, p - p0])
-        for m in range(m0, m1):
-            for p in range(p0, p1):
+            for m in range(m0, m1):
                 psum[p, m] = 0
-            for plane in range(planes):
-                for k in range(reduction):
-                    words[k] = word_of(codes[m, k], factors, plane)
-                for p in range(p0, p1):
-                    for k0 in range(0, reduction, span):
-                        psum[p, m] += _dot(
-                            words, amounts[p - p0], masks[plane, p - p0], path.shifts, k0, min(k0 + span, reduction)
-                        )
+        for k0 in range(0, reduction, span):
+            k1 = min(k0 + span, reduction)
+            for m in range(m0, m1):
+                for plane in range(planes):
+                    _read_words(codes[m, k0:k1], factors, plane, words)
+                    for p in range(p0, p1):
+                        psum[p, m] += _dot(words, amounts[p - p0, k0:k1], masks[plane, p - p0, k0:k1], path.shifts)
 
 
-_FEW = 16  # pixels and channels of a task of `sum_few`
+@kernel
+def _read_words(codes: Codes, factors: Factors, plane: int, words: Work) -> None:
+    """Set words[k] to the weight words of codes[k]."""
+    unit = words.dtype.type
+    if factors.weight_is_linear:
+        factor = unit(factors.words[plane, 0])
+        for k in range(np.uint64(codes.size)):
+            words[k] = unit(unit(codes[k]) * factor)
+        return
+    table, floor = factors.words[plane], np.int64(factors.weight_floor)
+    for k in range(np.uint64(codes.size)):
+        words[k] = unit(table[np.uint64(np.int64(codes[k]) - floor)])
 
 
 @kernel
@@ -200,15 +212,15 @@ def _spread_live(codes: Codes, factors: Factors, amounts: Work, masks: Work) -> 
 
 
 @kernel
-def _dot(words: Work, amounts: Work, masks: Work, shifts: bool, first: int, end: int) -> int:
-    """Return the sum of products of words[k] and amounts[k] where the mask is set, k = first…end − 1."""
+def _dot(words: Work, amounts: Work, masks: Work, shifts: bool) -> int:
+    """Return the sum of products of words[k] and amounts[k] where the mask is set."""
     unit = words.dtype.type
     total = unit(0)
     if shifts:
-        for k in range(np.uint64(first), np.uint64(end)):
+        for k in range(np.uint64(amounts.size)):
             total = unit(total + shift_left(unit(words[k] & masks[k]), amounts[k]))
     else:
-        for k in range(np.uint64(first), np.uint64(end)):
+        for k in range(np.uint64(amounts.size)):
             total = unit(total + unit(unit(words[k] & masks[k]) * amounts[k]))
     return int(total)
 

@@ -12,6 +12,7 @@ from logaccel.workload import Layer
 
 _CHUNK_PIXELS = 128  # a chunk is a multiple, so that its tiles are shared out evenly
 _STRIP = 4096  # columns counted by one task
+_BYTE_ROWS = 127  # rows that a byte can count
 _LINE = 64  # 8-bit codes of a cache line
 
 
@@ -54,26 +55,27 @@ def _lower(
     lowered: NDArray[Any],
 ) -> None:
     """Fill lowered[pixel, k] from maps[n, c, h, w], pixel = (n·P + p)·Q + q counted from `first`."""
-    high, wide = maps.shape[2], maps.shape[3]
+    channels, high, wide = maps.shape[1:]
+    words = maps.reshape(-1)
     for row in parallel_range(lowered.shape[0]):
         image, place = divmod(np.int64(first) + np.int64(row), out_size[0] * out_size[1])
         p, q = divmod(place, out_size[1])
         w0 = q * stride[1] - margin[1]
-        k = np.uint64(0)
+        k, step, taps = np.uint64(0), np.uint64(dilation[1]), np.uint64(kernel[1])
         whole = w0 >= 0 and w0 + (kernel[1] - 1) * dilation[1] < wide
-        for c in range(maps.shape[1]):
+        for c in range(channels):
             for r in range(kernel[0]):
                 h = p * stride[0] - margin[0] + r * dilation[0]
                 if whole and 0 <= h < high:
-                    line = maps[image, c, h]
-                    for s in range(np.uint64(kernel[1])):
-                        lowered[row, k + s] = line[np.uint64(w0) + s * np.uint64(dilation[1])]
+                    own = np.uint64(((image * channels + c) * high + h) * wide + w0)
+                    for s in range(taps):
+                        lowered[row, k + s] = words[own + s * step]
                 else:
                     for s in range(kernel[1]):
                         w = w0 + s * dilation[1]
                         inside = 0 <= h < high and 0 <= w < wide
                         lowered[row, k + np.uint64(s)] = maps[image, c, h, w] if inside else 0
-                k += np.uint64(kernel[1])
+                k += taps
 
 
 def group_filters(layer: Layer, filters: Codes) -> Codes:
@@ -126,12 +128,15 @@ def count_kept(codes: Codes, counts: NDArray[np.int64]) -> None:
     for strip in parallel_range((columns + _STRIP - 1) // _STRIP):
         k0 = np.int64(strip) * _STRIP
         wide = np.uint64(min(_STRIP, columns - k0))
-        found = np.zeros(wide, np.int32)
-        for row in range(np.uint64(rows)):
-            for k in range(wide):  # an index that cannot be negative: this loop vectorises
-                found[k] = np.int32(found[k] + np.int32(codes[row, np.uint64(k0) + k] != 0))
-        for k in range(wide):
-            counts[np.uint64(k0) + k] = np.int64(found[k])
+        found = np.zeros(wide, np.int64)
+        for first in range(0, rows, _BYTE_ROWS):
+            few = np.zeros(wide, np.int8)
+            for row in range(np.uint64(first), np.uint64(min(first + _BYTE_ROWS, rows))):
+                for k in range(wide):  # an index that cannot be negative: this loop vectorises
+                    few[k] = np.int8(few[k] + np.int8(codes[row, np.uint64(k0) + k] != 0))
+            for k in range(wide):
+                found[k] += np.int64(few[k])
+        counts[k0 : k0 + np.int64(wide)] = found
 
 
 def turn_weights(weights: Codes) -> Codes:

@@ -107,7 +107,7 @@ def test_exact_sums_against_float_matrix_products(network: str, capsys: pytest.C
         lines.append(f"  {name:14} kernel {ratios['kernel']:5.2f}×  blas {ratios['blas']:5.2f}×")
     with capsys.disabled():
         print("\n" + "\n".join(lines))
-    assert worst < 20, "the target is 4×, read it above; five times that is a regression on any machine"
+    assert worst < 8, "the target is 4×, read it above; twice that is a regression on a busy machine, too"
 
 
 def test_sums_in_order(capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,4 +122,4 @@ def test_sums_in_order(capsys: pytest.CaptureFixture[str]) -> None:
         lines.append(f"  {name:24} {speed:5.1f} GMAC/s (target {target:.0f})")
     with capsys.disabled():
         print("\nAlexNet convolutions, 50 % zero activations\n" + "\n".join(lines))
-    assert min(shares) > 0.1, "the target is above; a tenth of it is a regression on any machine"
+    assert min(shares) > 0.5, "the target is above; half of it is a regression on a busy machine, too"
