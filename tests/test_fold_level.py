@@ -73,6 +73,42 @@ def test_sums_in_order_agree_with_exact_ones_where_nothing_clips(machine: str) -
         assert accumulate(job.datapath, job.ifmap_codes[0], weights) == (psum[m], 0)
 
 
+LARGE = Layer(name="large", in_channels=34, out_channels=130, in_size=(28, 26), kernel=3, padding=1)
+LARGE_MACHINES: dict[str, tuple[PE, Format, Format]] = {
+    **MACHINES,
+    "multiply, sums move to 64 bits": (MultiplyPE(acc_bits=50), LinearFormat(bits=11, fsr=0, signed=False),
+                                       LinearFormat(bits=12, fsr=0, signed=True)),
+    "shift in 64 bits": (ShiftPE(acc_bits=55), ROOT, LinearFormat(bits=16, fsr=0, signed=True)),
+    "shift saturates": (ShiftPE(acc_bits=18), LOG, SIGNED),
+    "multiply wraps": (MultiplyPE(acc_bits=17, overflow="wrap"), UNSIGNED, SIGNED),
+    "decode drops bits": (DecodePE(acc_bits=12, drop_bits=5, root="bins"), LOG, ROOT),
+    "logsum": (LogsumPE(acc_bits=20, fraction_bits=12), LOG, ROOT),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("machine", LARGE_MACHINES)
+def test_layers_of_many_tiles_blocks_and_chunks(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several tiles of pixels and channels, several blocks of k, ragged each; a sample against the oracle."""
+    pe, activation, weight = LARGE_MACHINES[machine]
+    job = job_of(LARGE, LARGE_MACHINES[machine], batch=1)
+    run = run_layer(job)
+    others = [run_layer(job, "blas")]
+    monkeypatch.setattr(fold_level, "PACKED_WORDS", 1)
+    monkeypatch.setattr(fold_level._Sums, "chunk_words", 1)
+    others.append(run_layer(job))
+    monkeypatch.setattr(fold_level, "FEW", 1000)
+    others.append(run_layer(job))
+    for other in others:
+        assert (other.psum == run.psum).all() and other.clipped == run.clipped
+        assert other.activity == run.activity
+    padded = np.pad(job.ifmap_codes[0], ((0, 0), (1, 1), (1, 1)))
+    for pixel, m in [(0, 0), (14, 63), (90, 64), (128, 127), (650, 128), (727, 129)]:
+        p, q = divmod(pixel, 26)
+        codes = padded[:, p : p + 3, q : q + 3].reshape(-1)
+        unit = oracle.accumulate(pe, activation, weight, codes.tolist(), job.filter_codes[m].reshape(-1).tolist())
+        assert run.psum[pixel, m] == unit.drain(), (pixel, m)
+
+
 def test_saturation_depends_on_the_order() -> None:
     path = MultiplyPE(acc_bits=8).datapath(SIGNED, SIGNED)
     assert accumulate(path, [100, 100, -100], [1, 1, 1]) == (27, 1)

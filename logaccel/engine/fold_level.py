@@ -141,7 +141,8 @@ class _OrderedSums(_PackedSums):
     name = "kernel ordered"
 
     def __init__(self, datapath: Datapath) -> None:
-        narrow = max(datapath.acc_bits, datapath.product_bits) <= 30  # their sum stays below 2^31
+        # The sum of an accumulator and a product stays below 2^31, and so does what truncating adds.
+        narrow = max(datapath.acc_bits, datapath.product_bits, datapath.drop_bits) <= 30
         super().__init__(datapath, combined=False, narrow=narrow, flush_blocks=0)
 
 
