@@ -25,7 +25,7 @@ from logaccel.units import (
 if TYPE_CHECKING:  # reports read results; they need no engine
     from logaccel.comparison import Comparison
 
-MOST_SNR_COLUMNS = 8  # with more layers, the tables show the lowest and the last; CSV and JSON hold all
+MOST_SNR_ROWS = 32  # with more layers, the tables show the lowest and the last; CSV and JSON hold all
 SHORT_NAME = 20
 
 
@@ -147,66 +147,67 @@ def comparison_caption(comparison: "Comparison") -> list[str]:
 
 
 def comparison_grid(comparison: "Comparison") -> Grid:
-    """Return the one table: a row an architecture."""
+    """Return the one table: a column an architecture, a row a figure."""
     rows = comparison.rows
     time = time_scale(row.time_us for row in rows)
     energy = energy_scale([value for row in rows for value in (row.energy_alu_pj, row.energy_array_pj)])
     area = area_scale([value for row in rows for value in (row.area.alu_um2, row.area_um2)])
     bits = bits_scale([bits for row in rows for bits in (sum(row.bits_moved.values()), *row.bits_moved.values())])
-    columns = [
+    figures = [
         Column("cycles", tuple(format_cycles(row.total_cycles) for row in rows), "time"),
-        Column(f"time\n{time.unit}", tuple(time.text(row.time_us) for row in rows), "time"),
-        Column("util.\n%", tuple(format_percent(row.utilization) for row in rows), "time"),
-        Column(f"ALU\nenergy\n{energy.unit}", tuple(energy.text(row.energy_alu_pj) for row in rows), "energy"),
-        Column(f"array\nenergy\n{energy.unit}", tuple(energy.text(row.energy_array_pj) for row in rows), "energy"),
-        Column(f"ALU\narea\n{area.unit}", tuple(area.text(row.area.alu_um2) for row in rows), "area"),
-        Column(f"array\narea\n{area.unit}", tuple(area.text(row.area_um2) for row in rows), "area"),
-        Column(f"bits\nmoved\n{bits.unit}", tuple(bits.text(sum(row.bits_moved.values())) for row in rows), "moved"),
-        *_accuracy_columns(comparison),
-        *_snr_columns(rows),
+        Column(f"time {time.unit}", tuple(time.text(row.time_us) for row in rows), "time"),
+        Column("utilization %", tuple(format_percent(row.utilization) for row in rows), "time"),
+        Column(f"energy ALU only {energy.unit}", tuple(energy.text(row.energy_alu_pj) for row in rows), "cost"),
+        Column(f"energy array {energy.unit}", tuple(energy.text(row.energy_array_pj) for row in rows), "cost"),
+        Column(f"area ALU only {area.unit}", tuple(area.text(row.area.alu_um2) for row in rows), "cost"),
+        Column(f"area array {area.unit}", tuple(area.text(row.area_um2) for row in rows), "cost"),
+        Column(f"bits moved {bits.unit}", tuple(bits.text(sum(row.bits_moved.values())) for row in rows), "bits"),
         *(
-            Column(f"{key}\n{bits.unit}", tuple(bits.text(row.bits_moved[key]) for row in rows), "bits")
+            Column(f"  {key} {bits.unit}", tuple(bits.text(row.bits_moved[key]) for row in rows), "bits")
             for key in rows[0].bits_moved
         ),
+        *_snr_figures(rows),
     ]
     if rows[0].values_simulated:
-        columns.append(Column("clipped", tuple(_count(row.clipped) for row in rows), "bits"))
-    key = Column("architecture", tuple(printable(row.arch.name) for row in rows), left=True)
-    return Grid("Comparison", key, tuple(columns))
+        figures.append(Column("clipped accumulations", tuple(_count(row.clipped) for row in rows), "snr"))
+    figures += _accuracy_figures(comparison)
+    names = Column("architecture", tuple(printable(row.arch.name) for row in rows))
+    return Grid("Comparison", names, tuple(figures)).flipped()
 
 
-def _accuracy_columns(comparison: "Comparison") -> list[Column]:
+def _accuracy_figures(comparison: "Comparison") -> list[Column]:
     """Logits and classes: chained where the layers form a chain."""
     chained = comparison.chained_rows
-    rows, how = (chained, "chained\n") if chained is not None else (comparison.rows, "")
-    columns = []
+    rows, how = (chained, "chained ") if chained is not None else (comparison.rows, "")
+    figures = []
     if chained is not None:
-        columns.append(Column("chained\nlogits\nSNR dB", tuple(format_db(x.layers[-1].snr_db) for x in rows), "top1"))
+        logits = tuple(format_db(row.layers[-1].snr_db) for row in rows)
+        figures.append(Column("chained logits SNR dB", logits, "top1"))
     known = [row.accuracy for row in rows]
     if any(item is not None for item in known):
         agreement = tuple(format_percent(item.top1_agreement if item else None) for item in known)
-        columns.append(Column(f"{how}agree\n%", agreement, "top1"))
+        figures.append(Column(f"{how}agreement %", agreement, "top1"))
     if any(item is not None and item.top1_accuracy is not None for item in known):
         accuracy = tuple(format_percent(item.top1_accuracy if item else None) for item in known)
-        columns.append(Column(f"{how}correct\n%", accuracy, "top1"))
-    return columns
+        figures.append(Column(f"{how}accuracy %", accuracy, "top1"))
+    return figures
 
 
-def _snr_columns(rows: tuple[SimulationResult, ...]) -> list[Column]:
-    """Every layer's output on recorded ifmaps; of a deep network the lowest and the last."""
+def _snr_figures(rows: tuple[SimulationResult, ...]) -> list[Column]:
+    """Every layer's output on recorded ifmaps; of a very deep network the lowest and the last."""
     if not rows[0].values_simulated:
         return []
     names = [layer.name for layer in rows[0].layers]
-    if len(names) <= MOST_SNR_COLUMNS:
+    if len(names) <= MOST_SNR_ROWS:
         return [
-            Column(f"SNR dB\n{printable(name, 12)}", tuple(format_db(row.layers[i].snr_db) for row in rows), "snr")
+            Column(f"SNR {printable(name, 12)} dB", tuple(format_db(row.layers[i].snr_db) for row in rows), "snr")
             for i, name in enumerate(names)
         ]
     lowest = tuple(format_db(min(x.snr_db for x in row.layers if x.snr_db is not None)) for row in rows)
     last = tuple(format_db(row.layers[-1].snr_db) for row in rows)
     return [
-        Column("SNR dB\nlowest", lowest, "snr"),
-        Column(f"SNR dB\n{printable(names[-1], 12)}", last, "snr"),
+        Column("SNR lowest dB", lowest, "snr"),
+        Column(f"SNR {printable(names[-1], 12)} dB", last, "snr"),
     ]
 
 
@@ -222,7 +223,7 @@ def comparison_notes(comparison: "Comparison") -> list[str]:
         )
         if comparison.chained_rows is not None:
             lines.append("chained: each layer fed the codes that the layer before it produced on the machine")
-        lines.append("agree: same top-1 class as the float network; correct: same as the label")
+        lines.append("agreement: same top-1 class as the float network; accuracy: same class as the label")
     return [*lines, *provenance_lines(comparison.rows), *notes_of(comparison.rows)]
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # reports read results; they need no engine
 
 _TABLE = "border-collapse:collapse;margin:0.4em 0"
 _CELL = "padding:0.15em 0.6em;white-space:nowrap;text-align:"
+_RULE = ";border-top:1px solid currentColor"
 _TOTAL = ";border-top:1px solid currentColor;font-weight:bold"
 _NOTES = "font-size:85%;opacity:0.8;margin:0.2em 0;padding-left:1.2em"
 
@@ -23,7 +24,7 @@ def summary_html(result: SimulationResult) -> str:
 
 
 def comparison_html(comparison: "Comparison") -> str:
-    """Return a comparison as HTML: one table, a row an architecture."""
+    """Return a comparison as HTML: one table, a column an architecture."""
     grids = (content.comparison_grid(comparison),)
     return _page(content.comparison_caption(comparison), grids, content.comparison_notes(comparison))
 
@@ -45,7 +46,7 @@ def _table(grid: Grid) -> str:
     rows = list(zip(*(column.cells for column in columns), strict=True))
     body = ""
     for index, row in enumerate(rows):
-        total = _TOTAL if grid.has_total and index == len(rows) - 1 else ""
+        total = _TOTAL if grid.has_total and index == len(rows) - 1 else _RULE if index - 1 in grid.section_ends else ""
         cells = zip(row, aligned, strict=True)
         body += "<tr>" + "".join(f'<td style="{style}{total}">{escape(cell)}</td>' for cell, style in cells) + "</tr>"
     caption = f'<caption style="text-align:left;font-weight:bold">{escape(grid.title)}</caption>'

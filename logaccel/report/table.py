@@ -1,7 +1,9 @@
 """A table as data: columns in groups, rendered to a terminal or to HTML, split where it would be too wide."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from rich import box
 from rich.cells import cell_len, set_cell_size
@@ -11,6 +13,7 @@ from rich.text import Text
 
 GAP = 2  # spaces between columns
 LONGEST_NAME = 32
+HEADER_WIDTH = 9  # of a folded name: about as wide as the figures below it
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,24 @@ class Column:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table with a key column that every part repeats; the last row may be a total."""
+    """A table with a key column that every part repeats; the last row may be a total, and rows may form sections."""
 
     title: str
     key: Column
     columns: tuple[Column, ...]
     has_total: bool = False
+    section_ends: frozenset[int] = frozenset()  # rows with a rule below
+
+    def flipped(self, key: str = "") -> "Grid":
+        """Return the table with a column for every row and a row for every column; groups become sections."""
+        names = tuple(" ".join(column.header.split("\n")) for column in self.columns)
+        columns = tuple(
+            Column(_folded(name), tuple(column.cells[index] for column in self.columns))
+            for index, name in enumerate(self.key.cells)
+        )
+        groups = [column.group for column in self.columns]
+        ends = frozenset(index for index, (own, after) in enumerate(pairwise(groups)) if own != after)
+        return Grid(self.title, Column(key, names, left=True), columns, section_ends=ends)
 
     def parts(self, width: int) -> Iterator[tuple[Column, ...]]:
         """Split the columns so that each part, the key included, fits the width: between groups where possible."""
@@ -80,7 +95,7 @@ class Grid:
                 table.add_row(
                     *(Text(cell) for cell in row),
                     style="bold" if total else None,
-                    end_section=self.has_total and index == len(rows) - 2,
+                    end_section=index in self.section_ends or (self.has_total and index == len(rows) - 2),
                 )
             yield table
             yield Text("")
@@ -90,6 +105,16 @@ def printable(name: str, limit: int = LONGEST_NAME) -> str:
     """Return a user's name in one line, cut to a width in terminal cells."""
     line = "".join(char if char.isprintable() else "�" for char in name)
     return line if cell_len(line) <= limit else set_cell_size(line, limit - 1).rstrip() + "…"
+
+
+def _folded(name: str) -> str:
+    """Return a name in lines, broken behind its underscores."""
+    lines = [""]
+    for piece in re.findall(r"[^_]*_?", name):
+        if lines[-1] and cell_len(lines[-1] + piece.rstrip("_")) > HEADER_WIDTH:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(lines)
 
 
 def _groups(columns: Sequence[Column]) -> list[list[Column]]:

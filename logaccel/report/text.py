@@ -26,7 +26,7 @@ def summary_text(result: SimulationResult, width: int = WIDTH) -> str:
 
 
 def comparison_text(comparison: "Comparison", width: int = WIDTH) -> str:
-    """Return a comparison as plain text: one table, a row an architecture, in parts where it is too wide."""
+    """Return a comparison as plain text: one table, a column an architecture, in parts where it is too wide."""
     return _plain(comparison_renderables(comparison), width)
 
 
