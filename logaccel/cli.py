@@ -49,6 +49,10 @@ BackendOption = Annotated[str, typer.Option(help="fold engine: kernel (shift and
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="print CSV instead of tables")]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="write what would be printed to a file")]
+KeepOption = Annotated[
+    Path | None,
+    typer.Option("--keep", metavar="DIR", help="keep finished rows there; the same command goes on from them"),
+]
 PlotOption = Annotated[Path | None, typer.Option("--plot", help="draw a figure (.png, .svg or .pdf)")]
 
 
@@ -111,6 +115,7 @@ def compare(
     as_csv: CsvOption = False,
     output: OutputOption = None,
     plot: PlotOption = None,
+    keep: KeepOption = None,
 ) -> None:
     """Run one workload on several architectures, side by side: multipliers against shifters by default."""
     from logaccel.comparison import STANDARD_ARCHITECTURES
@@ -119,12 +124,13 @@ def compare(
     _check_targets(as_json, as_csv, output, plot)
     workload = _workload(trace, network, batch)
     accelerators = _architectures(archs or list(STANDARD_ARCHITECTURES), settings)
-    with _progress() as report:
+    with _interruptible(keep), _progress() as report:
         comparison = run(
             workload,
             accelerators,
             engine=engine,  # type: ignore[arg-type]
             backend=backend,  # type: ignore[arg-type]
+            keep=keep,
             progress=report,
         )
     from logaccel.report.csv import comparison_csv
@@ -344,6 +350,18 @@ def _print_json(tree: Any) -> None:
     import json
 
     typer.echo(json.dumps(tree, indent=2, allow_nan=False))
+
+
+@contextmanager
+def _interruptible(keep: Path | None) -> Iterator[None]:
+    """Say on Ctrl-C where finished rows are kept; without such a folder the usual word is said."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if keep is None:
+            raise
+        typer.echo(f"interrupted; finished rows are in {keep}, the same command goes on from them", err=True)
+        sys.exit(INTERRUPTED)
 
 
 @contextmanager

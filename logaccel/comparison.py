@@ -8,6 +8,7 @@ from typing import Any
 
 from logaccel.arch import Architecture
 from logaccel.errors import ConfigError
+from logaccel.kept import KeptRows
 from logaccel.result import SCHEMA_VERSION, SimulationResult, write_whole
 from logaccel.simulation import Backend, Engine, simulate
 from logaccel.trace import Trace
@@ -33,6 +34,11 @@ class Comparison:
 
     rows: tuple[SimulationResult, ...]
     chained_rows: tuple[SimulationResult, ...] | None
+
+    @property
+    def modes(self) -> tuple[bool, ...]:
+        """How every architecture ran: on the recorded ifmaps (False), and chained (True)."""
+        return (False,) if self.chained_rows is None else (False, True)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, units in the keys."""
@@ -67,9 +73,13 @@ def compare(
     *,
     engine: Engine = "fold",
     backend: Backend = "kernel",
+    keep: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Simulate a workload on several architectures; a trace that is a chain runs chained as well.
+
+    keep: a folder where finished rows are kept, without tensors, and found again by a later run of the same
+    workload, architecture, engine and version: an interrupted comparison goes on where it stopped.
 
     Raises ConfigError where no architecture is given or two have the same name, and whatever `simulate` raises.
     """
@@ -83,10 +93,12 @@ def compare(
     modes = [False, True] if chain else [False]
     results: dict[bool, list[SimulationResult]] = {mode: [] for mode in modes}
     runs = [(arch, mode) for arch in archs for mode in modes]
+    kept = None if keep is None else KeptRows(keep, trace_or_network, engine, backend)
     for number, (arch, mode) in enumerate(runs):
-        known = results[False][-1].quantization if mode else None  # calibrated a moment ago on the same tensors
-        results[mode].append(
-            simulate(
+        row = None if kept is None else kept.find(arch, mode)
+        if row is None:
+            known = results[False][-1].quantization if mode else None  # calibrated a moment ago on the same tensors
+            row = simulate(
                 trace_or_network,
                 arch,
                 engine=engine,
@@ -95,7 +107,8 @@ def compare(
                 quantization=known,
                 progress=_share_of(progress, number, len(runs), arch.name),
             )
-        )
+            row = row if kept is None else kept.keep(row)
+        results[mode].append(row)
     return Comparison(tuple(results[False]), tuple(results[True]) if True in results else None)
 
 

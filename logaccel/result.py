@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 
 from logaccel.arch import Architecture
 from logaccel.cost import Area, Energy
@@ -27,6 +28,8 @@ class LayerResult:
     utilization: MACs / (PEs · total cycles). psum and ofmap_codes have the axes of the ofmap: [N, M, P, Q]
     or [N, M]; psum holds the combined accumulator integers, worth psum · 2^psum_lsb_exponent, before bias.
     """
+
+    __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True, ser_json_inf_nan="constants")
 
     name: str
     macs: int
@@ -117,7 +120,7 @@ class SimulationResult:
     @property
     def values_simulated(self) -> bool:
         """Whether there were tensors."""
-        return self.layers[0].psum is not None
+        return self.layers[0].clipped is not None
 
     @property
     def quantization(self) -> dict[str, LayerQuantization]:

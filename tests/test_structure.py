@@ -22,7 +22,7 @@ FLOORS = (
     ("cost", "rtl"),
     ("metrics", "quantization"),
     ("result",),
-    ("simulation",),
+    ("simulation", "kept"),
     ("comparison",),
     ("report",),
     ("cli",),
