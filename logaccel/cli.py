@@ -1,5 +1,6 @@
 """The command line: arguments, progress, exit codes. Everything else lives below, and loads on use."""
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -309,6 +310,8 @@ def _check_folder(path: Path) -> None:
         raise ConfigError(f"{path}: is a folder, must be a file")
     if not path.resolve().parent.is_dir():
         raise ConfigError(f"{path}: no such folder: {path.resolve().parent}")
+    if not os.access(path.resolve().parent, os.W_OK):
+        raise ConfigError(f"{path}: no permission to write into {path.resolve().parent}")
 
 
 def _emit(

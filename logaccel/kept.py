@@ -68,9 +68,9 @@ class KeptRows:
         """Everything that all rows share."""
         digest = hashlib.sha256()
         if isinstance(self.workload, Trace):
+            digest.update(self.workload.network.model_dump_json().encode())  # its name too: the row shows it
             digest.update(repr(self.workload.labels is not None).encode())
             for tensors in self.workload.layers:
-                digest.update(tensors.layer.model_dump_json().encode())
                 for values in (tensors.ifmap, tensors.filter, tensors.bias, tensors.ofmap):
                     digest.update(repr(values.shape).encode() + values.tobytes())
             if self.workload.labels is not None:

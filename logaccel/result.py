@@ -232,7 +232,10 @@ class SimulationResult:
 def write_whole(path: str | Path, content: str | bytes) -> None:
     """Write a file (text as UTF-8) under a temporary name and rename it: a reader never meets half of it."""
     target = Path(path)
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as error:  # name the file that the user asked for
+        raise type(error)(error.errno, error.strerror, str(target)) from None
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)

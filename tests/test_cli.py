@@ -141,6 +141,12 @@ def test_a_full_disk_leaves_nothing_behind(small_trace: Path) -> None:
     assert done.returncode == 2 and "Traceback" not in done.stderr and "No space left" in done.stderr
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that refuses files")
+def test_an_unwritable_output_is_named_as_the_user_wrote_it() -> None:
+    message = refused("simulate", "--network", "alexnet", "-o", "/proc/x.txt")
+    assert message.startswith("error: /proc/x.txt: ")
+
+
 def test_help_loads_no_numba() -> None:
     code = "import sys; sys.argv=['logaccel','--help']\nfrom logaccel.cli import main\n"
     code += "try: main()\nexcept SystemExit: pass\n"

@@ -121,7 +121,11 @@ class Layer(Section):
         )
 
     def feeds(self, following: "Layer") -> bool:
-        """Return whether this layer's ofmap is, element by element, the ifmap of the following layer."""
+        """Return whether this layer's ofmap has, element by element, the shape of the following layer's ifmap.
+
+        Shapes alone: a pooling or a residual add between the two can hide behind equal ones (ResNet-18's blocks).
+        `Trace.unfed_layers` compares the recorded values; `compare` runs chained only where those agree.
+        """
         if following.kind == "fc":
             p, q = self.out_size
             return self.out_channels * p * q == following.in_channels
