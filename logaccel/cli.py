@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from logaccel.workload import Network
 
 USER_ERROR, INTERRUPTED = 2, 130
-PIPE_WIDTH = 120  # columns, where no terminal gives a width: the standard comparison is one table
+PIPE_WIDTH = 100  # columns, where no terminal gives a width: the standard comparison is one table
 
 app = typer.Typer(
     name="logaccel",

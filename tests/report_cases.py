@@ -14,6 +14,7 @@ from logaccel.workload import Layer, Network
 LINEAR, LOG = {"kind": "linear", "bits": 8}, {"kind": "log", "bits": 4}
 ROOT2 = {"kind": "log", "bits": 5, "steps_per_octave": 2}
 PES = {
+    "multiply_16b_16x16": ({"kind": "multiply", "acc_bits": 48}, LINEAR | {"bits": 16}, LINEAR | {"bits": 16}),
     "multiply_8b_16x16": ({"kind": "multiply", "acc_bits": 32}, LINEAR, LINEAR),
     "multiply_4b_16x16": ({"kind": "multiply", "acc_bits": 24}, LINEAR | {"bits": 4}, LINEAR | {"bits": 4}),
     "shift_4b_16x16": ({"kind": "shift", "acc_bits": 40}, LOG, LINEAR),

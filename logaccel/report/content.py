@@ -169,7 +169,7 @@ def comparison_grid(comparison: "Comparison") -> Grid:
         *_snr_figures(rows),
     ]
     if rows[0].values_simulated:
-        figures.append(Column("clipped accumulations", tuple(_count(row.clipped) for row in rows), "snr"))
+        figures.append(Column("clipped", tuple(_count(row.clipped) for row in rows), "snr"))
     figures += _accuracy_figures(comparison)
     names = Column("architecture", tuple(printable(row.arch.name) for row in rows))
     return Grid("Comparison", names, tuple(figures)).flipped()
@@ -182,7 +182,7 @@ def _accuracy_figures(comparison: "Comparison") -> list[Column]:
     figures = []
     if chained is not None:
         logits = tuple(format_db(row.layers[-1].snr_db) for row in rows)
-        figures.append(Column("chained logits SNR dB", logits, "top1"))
+        figures.append(Column("chained logits dB", logits, "top1"))
     known = [row.accuracy for row in rows]
     if any(item is not None for item in known):
         agreement = tuple(format_percent(item.top1_agreement if item else None) for item in known)

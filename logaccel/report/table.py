@@ -1,6 +1,5 @@
 """A table as data: columns in groups, rendered to a terminal or to HTML, split where it would be too wide."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,7 +12,7 @@ from rich.text import Text
 
 GAP = 2  # spaces between columns
 LONGEST_NAME = 32
-HEADER_WIDTH = 9  # of a folded name: about as wide as the figures below it
+HEADER_WIDTH = 8  # of a folded name: eight columns and the figures' names stand in 100 columns
 
 
 @dataclass(frozen=True)
@@ -108,12 +107,14 @@ def printable(name: str, limit: int = LONGEST_NAME) -> str:
 
 
 def _folded(name: str) -> str:
-    """Return a name in lines, broken behind its underscores."""
-    lines = [""]
-    for piece in re.findall(r"[^_]*_?", name):
-        if lines[-1] and cell_len(lines[-1] + piece.rstrip("_")) > HEADER_WIDTH:
-            lines.append("")
-        lines[-1] += piece
+    """Return a name in lines, broken at underscores (not shown there)."""
+    first, *words = name.split("_")
+    lines = [first]
+    for word in words:
+        if cell_len(f"{lines[-1]}_{word}") <= HEADER_WIDTH:
+            lines[-1] += f"_{word}"
+        else:
+            lines.append(word)
     return "\n".join(lines)
 
 
