@@ -14,7 +14,7 @@ from logaccel.cost import CostProfile, array_area, bits_moved, layer_energy, loa
 from logaccel.engine import fold_level, register_level
 from logaccel.engine.job import LayerJob, LayerRun
 from logaccel.engine.post import post_process
-from logaccel.errors import ConfigError, TraceError
+from logaccel.errors import ConfigError, TraceError, WorkloadError
 from logaccel.formats.encode import Codes, decode, encode
 from logaccel.metrics import signal_to_noise_db, top1
 from logaccel.pe import Datapath
@@ -73,7 +73,7 @@ def simulate(
     for index, (layer, layer_arch, chosen) in enumerate(zip(network.layers, archs, formats, strict=True)):
         if progress is not None:
             progress(done, network.macs, layer.name)
-        plan = plan_folds(layer.matrix(network.batch), layer_arch.array, layer_arch.dataflow)
+        plan = _plan(network, layer, layer_arch)
         datapath = layer_arch.pe.datapath(chosen.ifmap, chosen.filter)
         if trace is None:
             outcome = _time_layer(plan)
@@ -116,6 +116,14 @@ def _formats(
         formats = quantize_trace(trace, archs, given)
     check_words(formats, archs, network.layers)
     return formats
+
+
+def _plan(network: Network, layer: Layer, arch: Architecture) -> FoldPlan:
+    """Cut a layer into folds; what is wrong names the layer."""
+    try:
+        return plan_folds(layer.matrix(network.batch), arch.array, arch.dataflow)
+    except WorkloadError as error:
+        raise WorkloadError(f"{network.name}: {layer.name}: {error}") from None
 
 
 def _notes(trace: Trace | None, chained: bool) -> tuple[str, ...]:

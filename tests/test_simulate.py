@@ -303,3 +303,13 @@ def test_a_bias_beyond_every_word_names_its_layer() -> None:
     bad = Trace.from_arrays("bad", [huge, trace.layers[1]])
     with pytest.raises(logaccel.TraceError, match=r"^a: bias\[0\]: must fit 62 bits"):
         logaccel.simulate(bad, logaccel.load_arch("multiply_8b_16x16"))
+
+
+def test_more_folds_than_can_be_planned_are_refused() -> None:
+    """1,048,576 images of AlexNet's first layer are 198 million pixel slices; that once ran for minutes."""
+    with pytest.raises(logaccel.WorkloadError) as raised:
+        logaccel.simulate(logaccel.load_network("alexnet", 2**20), logaccel.load_arch("shift_4b_16x16"))
+    assert str(raised.value) == (
+        "alexnet: conv1: must take at most 16,777,216 folds, got 1,189,478,400 on 16×16 PEs: "
+        "a smaller batch or a larger array needs fewer"
+    )

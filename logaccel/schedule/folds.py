@@ -20,9 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logaccel.arch import Dataflow, PEArray
+from logaccel.errors import WorkloadError
 from logaccel.workload import MatrixShape
 
 Counts = NDArray[np.int64]
+
+MOST_FOLDS = 2**24
 
 
 @dataclass(frozen=True)
@@ -68,13 +71,21 @@ class FoldPlan:
 
 @lru_cache(maxsize=4096)
 def plan_folds(matrix: MatrixShape, array: PEArray, dataflow: Dataflow) -> FoldPlan:
-    """Cut a layer into folds: full slices first, the ragged one last; groups outermost."""
+    """Cut a layer into folds: full slices first, the ragged one last; groups outermost.
+
+    Raises WorkloadError for more than MOST_FOLDS of them: each is a record, and they must fit the memory.
+    """
     channels, pixels, reduction = matrix.channels, matrix.pixels, matrix.reduction
     outer_size, inner_size = {
         "os": (channels, pixels), "ws": (channels, reduction), "is": (pixels, reduction)
     }[dataflow]  # fmt: skip
+    per_group = -(-outer_size // array.cols) * -(-inner_size // array.rows)
+    if per_group * matrix.groups > MOST_FOLDS:
+        raise WorkloadError(
+            f"must take at most {MOST_FOLDS:,} folds, got {per_group * matrix.groups:,} on "
+            f"{array.rows}×{array.cols} PEs: a smaller batch or a larger array needs fewer"
+        )
     outer, inner = _slices(outer_size, array.cols), _slices(inner_size, array.rows)
-    per_group = len(outer) * len(inner)
     return FoldPlan(
         dataflow=dataflow,
         array=array,
