@@ -1,6 +1,8 @@
 """What all tests share: reproducible examples and the folder of test data beside the repository."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,3 +27,13 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no shared test data at {folder} (set LOGACCEL_SHARED)")
     return folder
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Before the workers of a whole run start, compile what they share, on two cores."""
+    config = session.config
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not hasattr(config, "workerinput")
+    if whole and config.getoption("numprocesses", None) and not config.getoption("markexpr", "").startswith("notebook"):
+        script = Path(__file__).with_name("compile_kernels.py")
+        for process in [subprocess.Popen([sys.executable, script, part]) for part in ("fold", "register")]:
+            process.wait()
