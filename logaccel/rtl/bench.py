@@ -128,8 +128,8 @@ def write_inputs(folder: Path, image: LayerImage, parameters: Parameters) -> Non
     (folder / "fold.hex").write_text(folds, encoding="ascii")
 
 
-def simulate(folder: Path, tool: str, simulator: Simulator) -> None:
-    """Build the bench in a folder that holds the inputs, and run it there."""
+def simulate(folder: Path, tool: str, simulator: Simulator, macros: tuple[str, ...] = ()) -> None:
+    """Build the bench in a folder that holds the inputs, with macros defined, and run it there."""
     sources = sorted(str(path) for path in verilog_folder().glob("*.v"))
     if simulator == "icarus":
         build = [tool, "-g2005", "-Wall", "-Wno-timescale", "-I", str(folder), "-s", "bench", "-o", "bench.vvp"]
@@ -140,6 +140,7 @@ def simulate(folder: Path, tool: str, simulator: Simulator) -> None:
             "-Mdir", "build", "-o", "bench",
         ]  # fmt: skip
         run = ["build/bench"]
+    build[1:1] = [f"-D{macro}" for macro in macros]
     for command in (build + sources, run):
         outcome = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=_RUN_SECONDS)
         if outcome.returncode:

@@ -33,6 +33,12 @@ module bench #(
     );
 
     integer file, n, i, j, psum_count, clipped_count, waited;
+`ifdef LOGACCEL_WAVEFORM
+    initial begin
+        $dumpfile("waveform.vcd");
+        `include "logaccel_waveform.vh"
+    end
+`endif
     initial clock = 1'b0;
     always #5 clock = ~clock;
 
