@@ -187,7 +187,7 @@ class RegisterView:
         sums = self._sums(planes, "psum")
         if not self.job.array.overlap:
             full = planes["psum_flags"] != 0
-            self._load("acc", full, sums)  # one that has been drained keeps its last word
+            self._load("acc", full | finished, sums)  # one that has been drained keeps its last word
             self._set("serial.acc_valid", full)
             return
         self._load("acc", finished, sums)
