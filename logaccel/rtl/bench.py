@@ -29,15 +29,26 @@ _OLDEST: dict[Simulator, tuple[int, int]] = {"icarus": (11, 0), "verilator": (5,
 _RUN_SECONDS = 1800
 
 
+class SimulatorError(ConfigError):
+    """A simulator failed; `log` is all that it said."""
+
+    def __init__(self, command: str, code: int, log: str) -> None:
+        first = next((line for line in log.splitlines() if "rror" in line), log.strip()[:200])
+        super().__init__(f"rtl: {command}: failed with exit code {code}: {first}")
+        self.log = log
+
+
 @dataclass(frozen=True, eq=False)
 class RtlRun:
     """What the hardware did: psum[pixel, m] (combined), ofmap_codes[pixel, m], counts and cycles.
 
-    `total_cycles` includes the latency of the post-processing lanes.
+    psum_cycles[pixel, m]: the cycle in which the combined psum stands in its lane. `total_cycles` includes the
+    latency of the post-processing lanes.
     """
 
     psum: NDArray[np.object_]
     ofmap_codes: NDArray[np.int64]
+    psum_cycles: NDArray[np.int64]
     clipped: int
     total_cycles: int
 
@@ -144,15 +155,14 @@ def simulate(folder: Path, tool: str, simulator: Simulator, macros: tuple[str, .
     for command in (build + sources, run):
         outcome = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=_RUN_SECONDS)
         if outcome.returncode:
-            detail = (outcome.stderr or outcome.stdout).strip()
-            raise ConfigError(f"rtl: {command[0]}: failed with exit code {outcome.returncode}:\n{detail}")
+            raise SimulatorError(command[0], outcome.returncode, outcome.stdout + outcome.stderr)
 
 
 def read_result(text: str, image: LayerImage, parameters: Parameters, output: Format) -> RtlRun:
     """Turn the bench's output into tensors. Raises ConfigError where the machine hung or left a word unwritten."""
     if "hung" in text:
         raise ConfigError("rtl: the machine did not end")
-    psums: dict[tuple[int, int], int] = {}
+    psums: dict[tuple[int, int], tuple[int, int]] = {}  # word, cycle
     codes: dict[tuple[int, int], int] = {}
     numbers = {"psums": -1, "clipped": -1, "cycles": -1}
     combined_bits = int(parameters["COMBINED_BITS"])
@@ -165,7 +175,7 @@ def read_result(text: str, image: LayerImage, parameters: Parameters, output: Fo
         if set(fields[2]) <= {"0", "1"}:  # else unknown: never written
             word = int(fields[2], 2)
             if what == "psum":
-                psums[place] = word - ((word >> (combined_bits - 1)) << combined_bits)
+                psums[place] = word - ((word >> (combined_bits - 1)) << combined_bits), int(fields[3])
             else:
                 codes[place] = code_of(word, output)
     places = [[(int(a), int(b)) for a, b in row] for row in image.place]
@@ -176,7 +186,8 @@ def read_result(text: str, image: LayerImage, parameters: Parameters, output: Fo
     if numbers["psums"] != count:
         raise ConfigError(f"rtl: {numbers['psums']} psums left the array, must be {count}")
     return RtlRun(
-        psum=np.array([[psums[place] for place in row] for row in places], dtype=object),
+        psum=np.array([[psums[place][0] for place in row] for row in places], dtype=object),
+        psum_cycles=np.array([[psums[place][1] for place in row] for row in places], dtype=np.int64),
         ofmap_codes=np.array([[codes[place] for place in row] for row in places], dtype=np.int64),
         clipped=numbers["clipped"],
         total_cycles=numbers["cycles"],

@@ -156,9 +156,7 @@ class RegisterView:
             "product_pipeline.stages.words": Packed(self._words),
         }
 
-    def _register(
-        self, bits: int, render: Callable[[list[int]], int], parts: int = 1, reset: bool = False
-    ) -> Register:
+    def _register(self, bits: int, render: Callable[[list[int]], int], parts: int = 1, reset: bool = False) -> Register:
         shape = (self.job.array.rows, self.job.array.cols)
         return Register(bits, [np.zeros(shape, np.int64) for _ in range(parts)], np.full(shape, reset), render)
 

@@ -130,4 +130,3 @@ def compare(engine: Waveform, rtl: Waveform, cycles: tuple[int, int]) -> Differe
 
 def _readable(bits: str) -> str:
     return f"{len(bits)}'b{bits}" if "x" in bits or len(bits) < 5 else f"{len(bits)}'h{int(bits, 2):x}"
-
