@@ -11,6 +11,7 @@ from logaccel.arch import Architecture
 from logaccel.engine import fold_level
 from logaccel.engine.job import LayerJob
 from logaccel.engine.post import post_process
+from logaccel.errors import ConfigError
 from logaccel.formats import Format
 from logaccel.rtl import bench
 from logaccel.rtl.bench import RtlRun, Simulator

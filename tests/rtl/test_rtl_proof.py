@@ -207,8 +207,8 @@ def proven(folder, parameters, top, mutant=None):
     script = f"""
 from pyosys import libyosys as ys
 design = ys.Design()
-for line in ["read_verilog -I. {files}", "hierarchy -check -top top", "proc -norom", "flatten", "opt -full", "check -assert",
-             "sat -verify -prove equal 1 top"]:
+for line in ["read_verilog -I. {files}", "hierarchy -check -top top", "proc -norom", "flatten",
+             "opt -full", "check -assert", "sat -verify -prove equal 1 top"]:
     ys.run_pass(line, design)
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, timeout=300)
