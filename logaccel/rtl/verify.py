@@ -117,12 +117,14 @@ def verify(layer: RtlLayer, simulator: Simulator, registers: bool, progress: Pro
         else:
             bench.simulate(folder, tool, simulator)
         text = (folder / "result.txt").read_text(encoding="ascii")
-    got = bench.read_result(text, layer.image, layer.parameters, layer.output)
-    differences += word_differences(got, layer.expected)
-    return Verification(
-        layer.job.layer.name, "icarus" if registers else simulator, got.psum.size, got.total_cycles, compared,
-        tuple(differences),
-    )  # fmt: skip
+    try:
+        got = bench.read_result(text, layer.image, layer.parameters, layer.output)
+        differences += word_differences(got, layer.expected)
+    except ConfigError as error:  # it hung, or left words unwritten: the registers may say why
+        differences.append(str(error))
+    name, words, cycles = layer.job.layer.name, layer.expected.psum.size, layer.expected.total_cycles
+    used: Simulator = "icarus" if registers else simulator
+    return Verification(name, used, words, cycles, compared, tuple(differences))
 
 
 def word_differences(got: RtlRun, expected: RtlRun) -> list[str]:
