@@ -27,6 +27,7 @@ COMMANDS: dict[Simulator, str] = {"icarus": "iverilog", "verilator": "verilator"
 _PACKAGES: dict[Simulator, str] = {"icarus": "iverilog (apt)", "verilator": "verilator (apt, 5.006 or newer)"}
 _OLDEST: dict[Simulator, tuple[int, int]] = {"icarus": (11, 0), "verilator": (5, 6)}
 _RUN_SECONDS = 1800
+_SHORT_RUN_UPDATES = 20_000_000  # PE-cycles
 
 
 class SimulatorError(ConfigError):
@@ -94,7 +95,7 @@ def run_layer(
     with tempfile.TemporaryDirectory(prefix="logaccel-rtl-") as name:
         folder = Path(name)
         write_inputs(folder, image, parameters)
-        simulate(folder, tool, simulator)
+        simulate(folder, tool, simulator, effort(image, simulator))
         text = (folder / "result.txt").read_text(encoding="ascii")
     return read_result(text, image, parameters, output)
 
@@ -139,23 +140,30 @@ def write_inputs(folder: Path, image: LayerImage, parameters: Parameters) -> Non
     (folder / "fold.hex").write_text(folds, encoding="ascii")
 
 
-def simulate(folder: Path, tool: str, simulator: Simulator, macros: tuple[str, ...] = ()) -> None:
-    """Build the bench in a folder that holds the inputs, with macros defined, and run it there."""
+def simulate(folder: Path, tool: str, simulator: Simulator, options: tuple[str, ...] = ()) -> None:
+    """Build the bench in a folder that holds the inputs, with options of the simulator's own, and run it there."""
     sources = sorted(str(path) for path in verilog_folder().glob("*.v"))
     if simulator == "icarus":
         build = [tool, "-g2005", "-Wall", "-Wno-timescale", "-I", str(folder), "-s", "bench", "-o", "bench.vvp"]
         run = ["vvp", "-n", "bench.vvp"]
     else:
         build = [
-            tool, "--binary", "--top-module", "bench", "-Wno-fatal", f"-I{folder}", "-CFLAGS", "-O1",
-            "-Mdir", "build", "-o", "bench",
+            tool, "--binary", "--top-module", "bench", "-Wno-fatal", f"-I{folder}", "-Mdir", "build", "-o", "bench",
         ]  # fmt: skip
         run = ["build/bench"]
-    build[1:1] = [f"-D{macro}" for macro in macros]
+    build += options
     for command in (build + sources, run):
         outcome = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=_RUN_SECONDS)
         if outcome.returncode:
             raise SimulatorError(command[0], outcome.returncode, outcome.stdout + outcome.stderr)
+
+
+def effort(image: LayerImage, simulator: Simulator) -> tuple[str, ...]:
+    """Return how hard the compiler behind Verilator tries: a short run is not worth a long build."""
+    if simulator == "icarus":
+        return ()
+    updates = image.plan.compute_cycles * image.plan.array.rows * image.plan.array.cols
+    return ("-CFLAGS", "-O1" if updates > _SHORT_RUN_UPDATES else "-O0")
 
 
 def read_result(text: str, image: LayerImage, parameters: Parameters, output: Format) -> RtlRun:

@@ -115,7 +115,7 @@ def verify(layer: RtlLayer, simulator: Simulator, registers: bool, progress: Pro
             differences += [str(first)] if first is not None else []
             compared = len(ours.bits) - 2  # clock and cycle counter are not the PEs'
         else:
-            bench.simulate(folder, tool, simulator)
+            bench.simulate(folder, tool, simulator, bench.effort(layer.image, simulator))
         text = (folder / "result.txt").read_text(encoding="ascii")
     try:
         got = bench.read_result(text, layer.image, layer.parameters, layer.output)

@@ -99,7 +99,7 @@ def dump_list(job: LayerJob, parameters: Parameters) -> str:
 def record_rtl(folder: Path, job: LayerJob, parameters: Parameters) -> Waveform:
     """Run the bench in a folder that holds its inputs (Icarus) and return its dump, time 0 at cycle 0."""
     (folder / "logaccel_waveform.vh").write_text(dump_list(job, parameters), encoding="ascii")
-    simulate(folder, find_simulator("icarus"), "icarus", macros=(WAVEFORM_MACRO,))
+    simulate(folder, find_simulator("icarus"), "icarus", (f"-D{WAVEFORM_MACRO}",))
     waveform = read_vcd(folder / WAVEFORM_FILE)
     counted = (time for time, value in waveform.changes[CYCLE] if set(value) == {"0"})
     begin = next(counted, None)
