@@ -393,11 +393,9 @@ def _check_waveform(
         raise ConfigError("--waveform: needs a trace; --network has shapes only")
 
 
-def _write_waveform(trace: "Trace | Network", arch: "Architecture", path: Path, layer: str | None, fold: int) -> None:
+def _write_waveform(trace: Any, arch: "Architecture", path: Path, layer: str | None, fold: int) -> None:
     from logaccel.cosimulation import rtl_layer, write_waveform
-    from logaccel.trace import Trace
 
-    assert isinstance(trace, Trace)
     chosen = rtl_layer(trace, arch, layer or trace.layers[0].layer.name)
     with _progress() as report:
         first, end = write_waveform(chosen, fold, path, lambda n, total: report(n / total, "waveform"))
