@@ -23,7 +23,13 @@ from logaccel.rtl.verify import RtlLayer, word_differences
 from logaccel.workload import Layer
 
 np = pytest.importorskip("numpy")
-ROWS = COLS = 32
+# The PyPI package was configured for no compiler: coroutines and precompiled headers as GCC wants them.
+MAKE_FLAGS = [
+    option
+    for setting in ("CFG_CXXFLAGS_COROUTINES=-fcoroutines", "CFG_CXXFLAGS_PCH_I=-include", "CFG_GCH_IF_CLANG=")
+    for option in ("-MAKEFLAGS", setting)
+]
+ROWS = COLS = int(os.environ.get("LOGACCEL_SPEED_SIZE", "32"))
 LAYER = Layer(name="layer", kind="fc", in_channels=2304, out_channels=64)
 PIXELS = 256
 MACHINES = {
@@ -80,7 +86,7 @@ def verilator_seconds(layer: RtlLayer, command: str, environment: dict[str, str]
     sources = sorted(str(path) for path in bench.verilog_folder().glob("*.v"))
     build = [
         command, "--binary", "--top-module", "bench", "-Wno-fatal", "-Wno-TIMESCALEMOD", "-I.", "-CFLAGS",
-        "-O1 -fcoroutines", "-Mdir", "build", "-o", "bench", *sources,
+        "-O1", *MAKE_FLAGS, "-Mdir", "build", "-o", "bench", *sources,
     ]  # fmt: skip
     built = subprocess.run(build, cwd=folder, env=environment, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
