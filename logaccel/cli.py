@@ -248,8 +248,6 @@ def rtl_export(
     """Write Verilog, parameters, bench, operands, expected results and a Makefile: a folder that stands alone."""
     from logaccel.rtl.verify import export
 
-    if output.exists():
-        raise ConfigError(f"{output}: exists already; export makes a new folder")
     chosen = _rtl_layer(arch, trace, layer, images, settings)
     export(chosen, output)
     typer.echo(f"{output}: {chosen.job.layer.name} on {chosen.arch.name}; `make icarus` or `make verilator` runs it")
@@ -290,12 +288,11 @@ def draw_waveform(
     end_ns: Annotated[int | None, typer.Option("--to", help="end in nanoseconds; default: the dump's end")] = None,
 ) -> None:
     """Draw a window of a waveform for a document."""
-    from logaccel.report.figure import check_suffix, save_figure
+    from logaccel.report.figure import save_figure
     from logaccel.report.waves import plot_waveform
     from logaccel.rtl.vcd import read_vcd
 
     _check_folder(output)
-    check_suffix(output)
     save_figure(plot_waveform(read_vcd(vcd), signals or ["*"], first_ns, end_ns, vcd.name), output)
     typer.echo(f"wrote {output}", err=True)
 

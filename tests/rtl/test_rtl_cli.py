@@ -49,7 +49,7 @@ def test_export_makes_a_folder_once(work):
     made = subprocess.run(["make"], cwd=work / "hardware", capture_output=True, text=True)
     assert made.returncode == 0 and "PASSED" in made.stdout
     again = run(work, "rtl", "export", "logsum_4b_16x16", *SMALL, "-o", "hardware")
-    assert again.returncode == 2 and "hardware: exists already" in again.stderr
+    assert again.returncode == 2 and "hardware: cannot be made: File exists" in again.stderr
 
 
 def test_a_missing_simulator_says_what_to_install(work, tmp_path):
