@@ -15,10 +15,11 @@ from logaccel.errors import ConfigError, LogaccelError
 
 if TYPE_CHECKING:
     from logaccel.arch import Architecture
+    from logaccel.rtl.verify import RtlLayer
     from logaccel.trace import Trace
     from logaccel.workload import Network
 
-USER_ERROR, INTERRUPTED = 2, 130
+DIFFERENT, USER_ERROR, INTERRUPTED = 1, 2, 130
 PIPE_WIDTH = 100  # columns, where no terminal gives a width: the standard comparison is one table
 
 app = typer.Typer(
@@ -33,6 +34,10 @@ trace_app = typer.Typer(help="Make and inspect traces.", no_args_is_help=True)
 arch_app = typer.Typer(help="Check and show architectures.", no_args_is_help=True)
 app.add_typer(trace_app, name="trace")
 app.add_typer(arch_app, name="arch")
+rtl_app = typer.Typer(
+    help="Export the accelerator as Verilog, and hold it against the simulator.", no_args_is_help=True
+)
+app.add_typer(rtl_app, name="rtl")
 
 TraceOption = Annotated[
     Path | None, typer.Option("--trace", "-t", help="trace file (.npz); default: the bundled digits trace")
@@ -54,6 +59,8 @@ KeepOption = Annotated[
     Path | None,
     typer.Option("--keep", metavar="DIR", help="keep finished rows there; the same command goes on from them"),
 ]
+LayerOption = Annotated[str | None, typer.Option("--layer", "-l", help="a layer of the trace; default: its first")]
+ImagesOption = Annotated[int, typer.Option("--images", min=1, help="the first so many images of the trace")]
 PlotOption = Annotated[Path | None, typer.Option("--plot", help="draw a figure (.png, .svg or .pdf)")]
 
 
@@ -78,12 +85,20 @@ def simulate(
     as_csv: CsvOption = False,
     output: OutputOption = None,
     plot: PlotOption = None,
+    waveform: Annotated[
+        Path | None, typer.Option(help="write every PE register of one fold (.vcd); needs --engine register")
+    ] = None,
+    layer: LayerOption = None,
+    fold: Annotated[int | None, typer.Option("--fold", "-f", min=0, help="the fold of --waveform; default: 0")] = None,
 ) -> None:
     """Run one workload on one architecture."""
     from logaccel.simulation import simulate as run
 
     _check_targets(as_json, as_csv, output, plot)
+    _check_waveform(waveform, layer, fold, engine, network)
     workload, accelerator = _workload(trace, network, batch), _architectures([arch], settings)[0]
+    if waveform is not None:
+        _write_waveform(workload, accelerator, waveform, layer, fold or 0)
     with _progress() as report:
         result = run(
             workload,
@@ -221,6 +236,67 @@ def arch_show(
         typer.echo(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), nl=False)
 
 
+@rtl_app.command("export")
+def rtl_export(
+    arch: Annotated[str, typer.Argument(help="architecture: a shipped name or a YAML file")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="folder to make; it must not exist")],
+    trace: TraceOption = None,
+    layer: LayerOption = None,
+    images: ImagesOption = 1,
+    settings: SetOption = None,
+) -> None:
+    """Write Verilog, parameters, bench, operands, expected results and a Makefile: a folder that stands alone."""
+    from logaccel.rtl.verify import export
+
+    chosen = _rtl_layer(arch, trace, layer, images, settings)
+    export(chosen, output)
+    typer.echo(f"{output}: {chosen.job.layer.name} on {chosen.arch.name}; `make icarus` or `make verilator` runs it")
+
+
+@rtl_app.command("verify")
+def rtl_verify(
+    arch: Annotated[str, typer.Argument(help="architecture: a shipped name or a YAML file")],
+    trace: TraceOption = None,
+    layer: LayerOption = None,
+    images: ImagesOption = 1,
+    settings: SetOption = None,
+    simulator: Annotated[str, typer.Option(help="icarus, verilator, or auto: Icarus for small layers")] = "auto",
+    registers: Annotated[
+        bool | None,
+        typer.Option(help="compare every PE register in every cycle (Icarus); default: where the layer is small"),
+    ] = None,
+) -> None:
+    """Run a layer in a Verilog simulator and compare every word, every cycle and, if small, every register."""
+    from logaccel.cosimulation import verify_layer
+
+    chosen = _rtl_layer(arch, trace, layer, images, settings)
+    with _progress() as report:
+        done = verify_layer(chosen, simulator, registers, lambda n, total: report(n / total, "registers"))
+    typer.echo(str(done))
+    if not done.equal:
+        raise typer.Exit(DIFFERENT)
+
+
+@app.command("waveform")
+def draw_waveform(
+    vcd: Annotated[Path, typer.Argument(help="waveform (.vcd), of this simulator or of any other")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="figure to write (.png, .svg or .pdf)")],
+    signals: Annotated[
+        list[str] | None, typer.Option("--signals", "-s", help="pattern of full names, e.g. '*row[[]0]*pe.psum'")
+    ] = None,
+    first_ns: Annotated[int | None, typer.Option("--from", help="first nanosecond; default: the dump's first")] = None,
+    end_ns: Annotated[int | None, typer.Option("--to", help="end in nanoseconds; default: the dump's end")] = None,
+) -> None:
+    """Draw a window of a waveform for a document."""
+    from logaccel.report.figure import save_figure
+    from logaccel.report.waves import plot_waveform
+    from logaccel.rtl.vcd import read_vcd
+
+    _check_folder(output)
+    save_figure(plot_waveform(read_vcd(vcd), signals or ["*"], first_ns, end_ns, vcd.name), output)
+    typer.echo(f"wrote {output}", err=True)
+
+
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of architecture files, for editors."""
@@ -290,6 +366,37 @@ def _architectures(names: list[str], settings: list[str] | None) -> "list[Archit
         except yaml.YAMLError:
             raise ConfigError(f"--set {key}: not a YAML value: {text!r}") from None
     return [load_arch(name).replace(**changes) if changes else load_arch(name) for name in names]
+
+
+def _rtl_layer(arch: str, trace: Path | None, layer: str | None, images: int, settings: list[str] | None) -> "RtlLayer":
+    from logaccel.cosimulation import rtl_layer
+    from logaccel.trace import load_trace
+
+    loaded = load_trace(trace)
+    return rtl_layer(loaded, _architectures([arch], settings)[0], layer or loaded.layers[0].layer.name, images)
+
+
+def _check_waveform(
+    waveform: Path | None, layer: str | None, fold: int | None, engine: str, network: str | None
+) -> None:
+    if waveform is None:
+        if layer is not None or fold is not None:
+            raise ConfigError("--layer and --fold: go with --waveform")
+        return
+    _check_folder(waveform)
+    if engine != "register":
+        raise ConfigError(f"--waveform: needs --engine register, got {engine}")
+    if network is not None:
+        raise ConfigError("--waveform: needs a trace; --network has shapes only")
+
+
+def _write_waveform(trace: Any, arch: "Architecture", path: Path, layer: str | None, fold: int) -> None:
+    from logaccel.cosimulation import rtl_layer, write_waveform
+
+    chosen = rtl_layer(trace, arch, layer or trace.layers[0].layer.name)
+    with _progress() as report:
+        first, end = write_waveform(chosen, fold, path, lambda n, total: report(n / total, "waveform"))
+    typer.echo(f"wrote {path}: {chosen.job.layer.name}, fold {fold}, cycles {first} to {end - 1}", err=True)
 
 
 def _check_targets(as_json: bool, as_csv: bool, output: Path | None, plot: Path | None) -> None:

@@ -22,7 +22,7 @@ FLOORS = (
     ("cost", "rtl"),
     ("metrics", "quantization"),
     ("result",),
-    ("simulation", "kept"),
+    ("simulation", "cosimulation", "kept"),
     ("comparison",),
     ("report",),
     ("cli",),

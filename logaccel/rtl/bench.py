@@ -27,17 +27,29 @@ COMMANDS: dict[Simulator, str] = {"icarus": "iverilog", "verilator": "verilator"
 _PACKAGES: dict[Simulator, str] = {"icarus": "iverilog (apt)", "verilator": "verilator (apt, 5.006 or newer)"}
 _OLDEST: dict[Simulator, tuple[int, int]] = {"icarus": (11, 0), "verilator": (5, 6)}
 _RUN_SECONDS = 1800
+_SHORT_RUN_UPDATES = 20_000_000  # PE-cycles
+
+
+class SimulatorError(ConfigError):
+    """A simulator failed; `log` is all that it said."""
+
+    def __init__(self, command: str, code: int, log: str) -> None:
+        first = next((line for line in log.splitlines() if "rror" in line), log.strip()[:200])
+        super().__init__(f"rtl: {command}: failed with exit code {code}: {first}")
+        self.log = log
 
 
 @dataclass(frozen=True, eq=False)
 class RtlRun:
     """What the hardware did: psum[pixel, m] (combined), ofmap_codes[pixel, m], counts and cycles.
 
-    `total_cycles` includes the latency of the post-processing lanes.
+    psum_cycles[pixel, m]: the cycle in which the combined psum stands in its lane. `total_cycles` includes the
+    latency of the post-processing lanes.
     """
 
     psum: NDArray[np.object_]
     ofmap_codes: NDArray[np.int64]
+    psum_cycles: NDArray[np.int64]
     clipped: int
     total_cycles: int
 
@@ -83,7 +95,7 @@ def run_layer(
     with tempfile.TemporaryDirectory(prefix="logaccel-rtl-") as name:
         folder = Path(name)
         write_inputs(folder, image, parameters)
-        simulate(folder, tool, simulator)
+        simulate(folder, tool, simulator, effort(image, simulator))
         text = (folder / "result.txt").read_text(encoding="ascii")
     return read_result(text, image, parameters, output)
 
@@ -128,30 +140,37 @@ def write_inputs(folder: Path, image: LayerImage, parameters: Parameters) -> Non
     (folder / "fold.hex").write_text(folds, encoding="ascii")
 
 
-def simulate(folder: Path, tool: str, simulator: Simulator) -> None:
-    """Build the bench in a folder that holds the inputs, and run it there."""
+def simulate(folder: Path, tool: str, simulator: Simulator, options: tuple[str, ...] = ()) -> None:
+    """Build the bench in a folder that holds the inputs, with options of the simulator's own, and run it there."""
     sources = sorted(str(path) for path in verilog_folder().glob("*.v"))
     if simulator == "icarus":
         build = [tool, "-g2005", "-Wall", "-Wno-timescale", "-I", str(folder), "-s", "bench", "-o", "bench.vvp"]
         run = ["vvp", "-n", "bench.vvp"]
     else:
         build = [
-            tool, "--binary", "--top-module", "bench", "-Wno-fatal", f"-I{folder}", "-CFLAGS", "-O1",
-            "-Mdir", "build", "-o", "bench",
+            tool, "--binary", "--top-module", "bench", "-Wno-fatal", f"-I{folder}", "-Mdir", "build", "-o", "bench",
         ]  # fmt: skip
         run = ["build/bench"]
+    build += options
     for command in (build + sources, run):
         outcome = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=_RUN_SECONDS)
         if outcome.returncode:
-            detail = (outcome.stderr or outcome.stdout).strip()
-            raise ConfigError(f"rtl: {command[0]}: failed with exit code {outcome.returncode}:\n{detail}")
+            raise SimulatorError(command[0], outcome.returncode, outcome.stdout + outcome.stderr)
+
+
+def effort(image: LayerImage, simulator: Simulator) -> tuple[str, ...]:
+    """Return how hard the compiler behind Verilator tries: a short run is not worth a long build."""
+    if simulator == "icarus":
+        return ()
+    updates = image.plan.compute_cycles * image.plan.array.rows * image.plan.array.cols
+    return ("-CFLAGS", "-O1" if updates > _SHORT_RUN_UPDATES else "-O0")
 
 
 def read_result(text: str, image: LayerImage, parameters: Parameters, output: Format) -> RtlRun:
     """Turn the bench's output into tensors. Raises ConfigError where the machine hung or left a word unwritten."""
     if "hung" in text:
         raise ConfigError("rtl: the machine did not end")
-    psums: dict[tuple[int, int], int] = {}
+    psums: dict[tuple[int, int], tuple[int, int]] = {}  # word, cycle
     codes: dict[tuple[int, int], int] = {}
     numbers = {"psums": -1, "clipped": -1, "cycles": -1}
     combined_bits = int(parameters["COMBINED_BITS"])
@@ -164,7 +183,7 @@ def read_result(text: str, image: LayerImage, parameters: Parameters, output: Fo
         if set(fields[2]) <= {"0", "1"}:  # else unknown: never written
             word = int(fields[2], 2)
             if what == "psum":
-                psums[place] = word - ((word >> (combined_bits - 1)) << combined_bits)
+                psums[place] = word - ((word >> (combined_bits - 1)) << combined_bits), int(fields[3])
             else:
                 codes[place] = code_of(word, output)
     places = [[(int(a), int(b)) for a, b in row] for row in image.place]
@@ -175,7 +194,8 @@ def read_result(text: str, image: LayerImage, parameters: Parameters, output: Fo
     if numbers["psums"] != count:
         raise ConfigError(f"rtl: {numbers['psums']} psums left the array, must be {count}")
     return RtlRun(
-        psum=np.array([[psums[place] for place in row] for row in places], dtype=object),
+        psum=np.array([[psums[place][0] for place in row] for row in places], dtype=object),
+        psum_cycles=np.array([[psums[place][1] for place in row] for row in places], dtype=np.int64),
         ofmap_codes=np.array([[codes[place] for place in row] for row in places], dtype=np.int64),
         clipped=numbers["clipped"],
         total_cycles=numbers["cycles"],

@@ -1,41 +1,35 @@
 """The exported folder stands alone: make passes in it, and fails where a word is wrong."""
 
+import os
 import subprocess
 
 import pytest
 import rtl_cases
 
-from logaccel.engine import fold_level
-from logaccel.engine.post import post_process
 from logaccel.errors import ConfigError
-from logaccel.rtl import bench
-from logaccel.rtl.export import export_layer
-from logaccel.rtl.images import build_image
+from logaccel.rtl.verify import RtlLayer, export
 
 pytestmark = [pytest.mark.rtl, pytest.mark.usefixtures("icarus")]
+
+
+# What a hardware team would get: everything below runs without this package.
+ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
 
 
 @pytest.fixture
 def exported(tmp_path):
     """A small layer with what the fold-level engine says about it."""
     case = rtl_cases.random_case(3)
-    image = build_image(case.job, case.bias)
-    parameters = bench.job_parameters(
-        case.job, case.arch, image, case.output, case.bias, case.layer.relu, increment=case.increment
-    )
-    run = fold_level.run_layer(case.job)
-    lsb = case.job.datapath.lsb_exponent
-    codes = post_process(run.psum, lsb, case.bias * 2.0**lsb, case.layer.relu, case.output, case.arch.post.round_bits)
-    expected = bench.RtlRun(run.psum, codes, run.clipped, run.array_cycles + case.arch.post.stages)
+    layer = RtlLayer(case.job, case.arch, case.output, case.bias, case.layer.relu, case.increment)
     folder = tmp_path / "rtl"
-    export_layer(folder, image, parameters, expected, case.output)
+    export(layer, folder)
     with pytest.raises(ConfigError, match="cannot be made: File exists"):
-        export_layer(folder, image, parameters, expected, case.output)
+        export(layer, folder)
     return folder
 
 
 def make(folder, target):
-    return subprocess.run(["make", target], cwd=folder, capture_output=True, text=True, check=False)
+    return subprocess.run(["make", target], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
 
 
 def test_icarus_passes_out_of_the_box_and_a_wrong_word_fails(exported):
@@ -51,3 +45,9 @@ def test_icarus_passes_out_of_the_box_and_a_wrong_word_fails(exported):
 def test_verilator_passes_out_of_the_box(exported, verilator):
     done = make(exported, "verilator")
     assert done.returncode == 0 and "PASSED" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_dump_of_every_register_comes_out_of_the_box(exported):
+    done = make(exported, "waveform")
+    assert done.returncode == 0 and "PASSED" in done.stdout, done.stdout + done.stderr
+    assert "$scope module pe $end" in (exported / "waveform.vcd").read_text()

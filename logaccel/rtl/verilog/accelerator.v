@@ -82,8 +82,8 @@ module accelerator #(
         .active(left_active), .valid(left_valid), .lane_flags(left_flags), .words(left_words)
     );
     operand_feed #(
-        .LANES(COLS), .SKEWED((DATAFLOW == 0 || OVERLAP != 0) ? 1 : 0), .BITS(TOP_BITS),
-        .ADDRESS_BITS(TOP_ADDRESS_BITS), .COUNT_BITS(COL_BITS), .FLAG_BITS(1)
+        .LANES(COLS), .SKEWED(1), .BITS(TOP_BITS), .ADDRESS_BITS(TOP_ADDRESS_BITS), .COUNT_BITS(COL_BITS),
+        .FLAG_BITS(1)
     ) top_feed (
         .clock(clock), .reset(reset), .write({COLS{host_top_write}}),
         .write_address({COLS{host_address[TOP_ADDRESS_BITS-1:0]}}), .write_word(host_top_words),

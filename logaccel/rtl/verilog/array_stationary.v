@@ -6,7 +6,7 @@
 //      ⋮       │        │
 //            edge_psum: the bottom psum registers
 //
-// Serial: all columns load together. OVERLAP: the feed delays load and words one cycle per column.
+// The feed delays load and words one cycle per column.
 module array_stationary #(
     `include "logaccel_parameters.vh"
 ) (
@@ -49,6 +49,7 @@ module array_stationary #(
                     .swap(swap[HERE]),
                     .moving(moving[HERE*LEFT_BITS+:LEFT_BITS]),
                     .load(load[j]),
+                    .restart(load[j] & load_first[j]),
                     .above_took((i > 0) ? took[ABOVE] & ~load_first[j] : 1'b1),
                     .above_loaded((i > 0) ? loaded[ABOVE] : top_valid[j]),
                     .above_word((i > 0) ? word[ABOVE*TOP_BITS+:TOP_BITS] : top_words[j*TOP_BITS+:TOP_BITS]),

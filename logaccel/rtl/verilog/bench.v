@@ -1,5 +1,5 @@
 // Test bench of one layer, for Icarus and Verilator (--binary): loads the memory images, runs, writes down
-// every psum, every ofmap word, the clipped accumulations and the cycles. It never steers the machine.
+// every psum with its cycle, every ofmap word, clipped accumulations, cycles. It never steers the machine.
 `timescale 1ns / 1ps
 module bench #(
     `include "logaccel_parameters.vh"
@@ -33,6 +33,12 @@ module bench #(
     );
 
     integer file, n, i, j, psum_count, clipped_count, waited;
+`ifdef LOGACCEL_WAVEFORM
+    initial begin
+        $dumpfile("waveform.vcd");
+        `include "logaccel_waveform.vh"
+    end
+`endif
     initial clock = 1'b0;
     always #5 clock = ~clock;
 
@@ -40,8 +46,8 @@ module bench #(
         for (n = 0; n < COLS; n = n + 1)
             if (!reset && combined_valid[n]) begin
                 psum_count = psum_count + 1;
-                $fdisplay(file, "psum %0d %0d %b", n, combined_address[n*OFMAP_ADDRESS_BITS+:OFMAP_ADDRESS_BITS],
-                          combined[n*COMBINED_BITS+:COMBINED_BITS]);
+                $fdisplay(file, "psum %0d %0d %b %0d", n, combined_address[n*OFMAP_ADDRESS_BITS+:OFMAP_ADDRESS_BITS],
+                          combined[n*COMBINED_BITS+:COMBINED_BITS], dut.cycle);
             end
         if (!reset) for (n = 0; n < ROWS * COLS; n = n + 1) if (clipped[n]) clipped_count = clipped_count + 1;
     end

@@ -85,10 +85,9 @@ module pe_os #(
             assign below_psum = shadow;
         end else begin : serial
             reg acc_valid;
-            wire unused_last = stage_last;
             always @(posedge clock) begin
                 if (reset) acc_valid <= 1'b0;
-                else if (stage_valid) acc_valid <= 1'b1;
+                else if (stage_valid & stage_last) acc_valid <= 1'b1;
                 else if (drain) acc_valid <= above_valid;
                 if (stage_valid) acc <= result;
                 else if (drain & above_valid) acc <= above_psum;

@@ -9,6 +9,7 @@
 //
 // WS: the stationary operand is the weight; IS (DATAFLOW = 2): the activation. Row 0 takes a word while
 // `load`; row i + 1 takes iff `load` holds and row i took in the cycle before (`above_took`).
+// Serial: `restart` forgets the words of the fold before.
 // OVERLAP: words load into the shadow chain, and a stream's first operand carries `swap`: as it enters,
 // the shadow becomes the stationary operand. Rows without an operand pass psums through.
 module pe_stationary #(
@@ -23,6 +24,9 @@ module pe_stationary #(
     output reg                 swap,
     output reg [LEFT_BITS-1:0] moving,
     input                      load,
+    /* verilator lint_off UNUSED */
+    input                      restart,  // first cycle of a load
+    /* verilator lint_on UNUSED */
     input                      above_took,
     input                      above_loaded,
     input      [ TOP_BITS-1:0] above_word,
@@ -49,6 +53,7 @@ module pe_stationary #(
             always @(posedge clock) begin
                 if (reset) shadow_valid <= 1'b0;
                 else if (take) shadow_valid <= above_loaded;
+                else if (left_valid & left_swap) shadow_valid <= 1'b0;
                 if (take & above_loaded) shadow <= above_word;
                 if (reset) stationary_valid <= 1'b0;
                 else if (left_valid & left_swap) stationary_valid <= shadow_valid;
@@ -61,6 +66,7 @@ module pe_stationary #(
             always @(posedge clock) begin
                 if (reset) stationary_valid <= 1'b0;
                 else if (take) stationary_valid <= above_loaded;
+                else if (restart) stationary_valid <= 1'b0;
                 if (take & above_loaded) stationary <= above_word;
             end
             assign loaded = stationary_valid;
