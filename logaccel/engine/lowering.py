@@ -24,7 +24,7 @@ def lowered_ifmap(layer: Layer, ifmap: NDArray[Any], group: int, words: int) -> 
     maps, pixels = _group_maps(layer, ifmap, group), len(ifmap) * layer.out_size[0] * layer.out_size[1]
     reduction = maps.shape[1] * layer.kernel[0] * layer.kernel[1]
     step = min(pixels, max(1, words // reduction // _CHUNK_PIXELS) * _CHUNK_PIXELS)
-    plain = layer.kernel == layer.in_size == (1, 1)
+    plain = _is_plain(layer)
     lowered = np.empty((0 if plain else step, reduction), maps.dtype)
     for first in range(0, pixels, step):
         end = min(first + step, pixels)
@@ -34,6 +34,11 @@ def lowered_ifmap(layer: Layer, ifmap: NDArray[Any], group: int, words: int) -> 
         own = lowered[: end - first]
         _lower(maps, first, layer.out_size, layer.kernel, layer.stride, layer.padding[:2], layer.dilation, own)
         yield first, own
+
+
+def _is_plain(layer: Layer) -> bool:
+    """Whether the ifmap is A[pixel, k] as it lies."""
+    return layer.kernel == layer.in_size == (1, 1) and layer.padding == (0, 0, 0, 0)
 
 
 def _group_maps(layer: Layer, ifmap: NDArray[Any], group: int) -> NDArray[Any]:
@@ -87,6 +92,9 @@ def count_live(layer: Layer, ifmap: Codes, group: int) -> NDArray[np.int64]:
     """Return, for every k, how many pixels meet an activation that is not zero: nnz(A[:, k])."""
     maps = _group_maps(layer, ifmap, group)
     counts = np.zeros((maps.shape[1], *layer.kernel), np.int64)
+    if _is_plain(layer):
+        count_kept(maps.reshape(maps.shape[:2]), counts.reshape(-1))
+        return counts.reshape(-1)
     _count_live(maps, layer.out_size, layer.stride, layer.padding[:2], layer.dilation, counts)
     return counts.reshape(-1)
 
@@ -123,7 +131,7 @@ def _count_live(
 
 @parallel_kernel
 def count_kept(codes: Codes, counts: NDArray[np.int64]) -> None:
-    """Set counts[k] to how many of codes[m, k] are not zero."""
+    """Set counts[k] to how many of codes[row, k] are not zero."""
     rows, columns = codes.shape
     for strip in parallel_range((columns + _STRIP - 1) // _STRIP):
         k0 = np.int64(strip) * _STRIP
