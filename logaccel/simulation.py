@@ -76,7 +76,9 @@ def simulate(
     network = trace.network if trace is not None else trace_or_network
     assert isinstance(network, Network)
     if arch.timing == "scalesim" and engine == "register":
-        raise ConfigError(f"{arch.name}: timing: scalesim is a count, not a machine: the register engine cannot step it")
+        raise ConfigError(
+            f"{arch.name}: timing: scalesim is a count, not a machine: the register engine cannot step it"
+        )
     if arch.timing == "scalesim" and arch.memory is not None:
         raise ConfigError(f"{arch.name}: memory: timing: scalesim counts no memory, must be left out")
     archs = layer_architectures(arch, network.layers)
@@ -145,7 +147,7 @@ def _plan(network: Network, layer: Layer, arch: Architecture) -> FoldPlan:
 
 
 def _notes(trace: Trace | None, chained: bool, arch: Architecture) -> tuple[str, ...]:
-    timing = (READY_NOTE if arch.memory is None else MEMORY_NOTE,)
+    timing: tuple[str, ...] = (READY_NOTE if arch.memory is None else MEMORY_NOTE,)
     if arch.timing == "scalesim":
         timing += (SCALESIM_NOTE,)
     if trace is None:

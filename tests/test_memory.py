@@ -7,16 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logaccel.arch import Dram, Memory, PEArray, load_arch
+from logaccel.arch import Dataflow, Dram, Memory, PEArray, load_arch
 from logaccel.errors import ConfigError
 from logaccel.memory.mapper import candidates, evaluate, fits, map_layer
 from logaccel.memory.tiles import Mapping, TiledLayer, WordWidths
 from logaccel.memory.timing import TileWork, time_tiles
+from logaccel.schedule.cycles import compute_cycles
 from logaccel.schedule.folds import plan_folds
 from logaccel.simulation import MEMORY_NOTE, READY_NOTE, simulate
-from logaccel.workload import Layer, Network, load_network
+from logaccel.workload import Layer, MatrixShape, Network, load_network
 
-WORKS = st.lists(st.builds(TileWork, st.integers(0, 90), st.integers(1, 30), st.integers(0, 60)), min_size=1, max_size=9)
+WORKS = st.lists(
+    st.builds(TileWork, st.integers(0, 90), st.integers(1, 30), st.integers(0, 60)), min_size=1, max_size=9
+)
 DRAMS = st.builds(
     Dram, bits_per_cycle=st.integers(1, 40), latency_cycles=st.integers(0, 12), burst_bits=st.integers(1, 20)
 )
@@ -168,7 +171,9 @@ def test_the_mapper_finds_the_best_of_all(
 @given(tiled=tiled_layers())
 @settings(max_examples=40)
 def test_unlimited_memory_leaves_the_array_its_own_cycles(tiled: TiledLayer) -> None:
-    one = TiledLayer(tiled.layer.model_copy(update={"groups": 1}), tiled.batch, tiled.array, tiled.dataflow, tiled.widths)
+    one = TiledLayer(
+        tiled.layer.model_copy(update={"groups": 1}), tiled.batch, tiled.array, tiled.dataflow, tiled.widths
+    )
     whole = Mapping(one.batch, one.layer.out_size[0], *one.group_channels, "channels")
     size = 2**30
     memory = Memory(ifmap_bytes=size, filter_bytes=size, ofmap_bytes=size, dram=Dram(bits_per_cycle=None))
@@ -178,15 +183,29 @@ def test_unlimited_memory_leaves_the_array_its_own_cycles(tiled: TiledLayer) -> 
     )  # fmt: skip
 
 
+@given(
+    matrix=st.builds(MatrixShape, st.just(1), st.integers(1, 20), st.integers(1, 20), st.integers(1, 20)),
+    array=st.builds(
+        PEArray,
+        rows=st.integers(1, 8),
+        cols=st.integers(1, 8),
+        overlap=st.booleans(),
+        pipeline_stages=st.integers(0, 3),
+    ),
+    dataflow=st.sampled_from(["os", "ws", "is"]),
+)
+@settings(max_examples=1500)
+def test_cycles_equal_those_of_the_listed_folds(matrix: MatrixShape, array: PEArray, dataflow: Dataflow) -> None:
+    assert compute_cycles(matrix, array, dataflow) == plan_folds(matrix, array, dataflow).compute_cycles
+
+
 def test_a_layer_that_fits_no_tile_names_need_and_capacity() -> None:
     layer = Layer(name="wide", kind="fc", in_channels=1000, out_channels=4)
     memory = {"ifmap_bytes": 100, "filter_bytes": 4000, "ofmap_bytes": 64, "dram": {"bits_per_cycle": 64}}
     arch = load_arch("multiply_8b_16x16").replace(memory=memory)
     with pytest.raises(ConfigError) as caught:
         simulate(Network(name="one", layers=(layer,)), arch)
-    assert str(caught.value) == (
-        "wide: memory.ifmap: two of the smallest tiles need 2000 bytes, it holds 100"
-    )
+    assert str(caught.value) == ("wide: memory.ifmap: two of the smallest tiles need 2000 bytes, it holds 100")
 
 
 @pytest.mark.parametrize("value", [0, -1])
@@ -194,9 +213,7 @@ def test_zero_bandwidth_is_an_error(value: int) -> None:
     memory = {"ifmap_bytes": 9, "filter_bytes": 9, "ofmap_bytes": 9, "dram": {"bits_per_cycle": value}}
     with pytest.raises(ConfigError) as caught:
         load_arch("multiply_8b_16x16").replace(memory=memory)
-    assert str(caught.value) == (
-        f"multiply_8b_16x16: memory.dram.bits_per_cycle: must be at least 1, got {value}"
-    )
+    assert str(caught.value) == (f"multiply_8b_16x16: memory.dram.bits_per_cycle: must be at least 1, got {value}")
 
 
 MEMORY = {"ifmap_bytes": 2**18, "filter_bytes": 2**18, "ofmap_bytes": 2**18,

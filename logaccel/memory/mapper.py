@@ -1,7 +1,7 @@
 """The mapper: the best tiles of a layer among all whose sizes are powers of two or the whole axis.
 
 Exhaustive over that space. A candidate is timed unless a bound proves that it cannot win: its DRAM words and
-compute cycles are known exactly, and its total is at least the busier of array and channel.
+compute cycles are known exactly, and its total is at least the busier of array and channel (see _least).
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from typing import Literal, get_args
 from logaccel.arch import Memory
 from logaccel.errors import ConfigError
 from logaccel.memory.tiles import Mapping, Order, TiledLayer
-from logaccel.memory.timing import TileWork, time_tiles
+from logaccel.memory.timing import TileWork, time_tiles, transfer_cycles
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def map_layer(tiled: TiledLayer, memory: Memory) -> MappedLayer:
     if not fitting:
         raise ConfigError(_misfit(tiled, memory))
     bounded = sorted(
-        ((_least(tiled.totals(mapping), mapping, memory).cost(memory.objective), mapping) for mapping in fitting),
+        ((_least(tiled, mapping, memory).cost(memory.objective), mapping) for mapping in fitting),
         key=itemgetter(0),
     )
     best = evaluate(tiled, bounded[0][1], memory)
@@ -94,24 +94,35 @@ def _costed(mapping: Mapping, works: list[TileWork], memory: Memory) -> MappedLa
     )
 
 
-def _least(totals: TileWork, mapping: Mapping, memory: Memory) -> MappedLayer:
-    """Return a bound in the shape of a result: exact words, and the busier of array and channel, never waiting."""
+def _least(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> MappedLayer:
+    """Return a bound in the shape of a result: exact words and computation, and the least that it can wait.
+
+    The array cannot start before the first tile's read nor the total end before the last tile's write; and the
+    channel needs its time for all words.
+    """
+    totals, dram = tiled.totals(mapping), memory.dram
+    read, write = tiled.edge_bits(mapping)
+    waits = transfer_cycles(read, dram, dram.latency_cycles) + transfer_cycles(write, dram, 0)
     channel = 0
-    if memory.dram.bits_per_cycle is not None:
-        channel = -(-(totals.read_bits + totals.write_bits) // memory.dram.bits_per_cycle)
-    stalls = max(0, channel - totals.compute_cycles)
+    if dram.bits_per_cycle is not None:
+        channel = -(-(totals.read_bits + totals.write_bits) // dram.bits_per_cycle)
+        channel += tiled.reads(mapping) * dram.latency_cycles
+    stalls = max(waits, channel - totals.compute_cycles)
     return MappedLayer(mapping, 0, totals.compute_cycles, stalls, totals.read_bits, totals.write_bits)
 
 
 def _misfit(tiled: TiledLayer, memory: Memory) -> str:
     """Name each scratchpad that even its smallest tile overflows."""
     needs = [tiled.footprint_bits(mapping) for mapping in candidates(tiled)]
-    return "\n".join(
-        f"{tiled.layer.name}: memory.{name}: two of the smallest tiles need {-(-min(n[name] for n in needs) // 8)} "
-        f"bytes, it holds {size}"
-        for name, size in memory.capacity_bytes.items()
-        if min(need[name] for need in needs) > 8 * size
-    ) or f"{tiled.layer.name}: memory: no tile fits all scratchpads at once"
+    return (
+        "\n".join(
+            f"{tiled.layer.name}: memory.{name}: two of the smallest tiles need {-(-min(n[name] for n in needs) // 8)} "
+            f"bytes, it holds {size}"
+            for name, size in memory.capacity_bytes.items()
+            if min(need[name] for need in needs) > 8 * size
+        )
+        or f"{tiled.layer.name}: memory: no tile fits all scratchpads at once"
+    )
 
 
 def _sizes(size: int) -> list[int]:

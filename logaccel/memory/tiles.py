@@ -13,11 +13,12 @@ those that the ofmap rows need, overlaps again each time; padding is not stored.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
 from logaccel.arch import Dataflow, PEArray
 from logaccel.memory.timing import TileWork
-from logaccel.schedule.folds import plan_folds
+from logaccel.schedule.cycles import compute_cycles
 from logaccel.workload import Layer, MatrixShape
 
 Order = Literal["channels", "pixels"]
@@ -142,6 +143,31 @@ class TiledLayer:
         groups = self.layer.groups
         return TileWork(groups * read, groups * compute, groups * outputs * self.widths.ofmap_bits)
 
+    def edge_bits(self, mapping: Mapping) -> tuple[int, int]:
+        """Return what the first tile reads and what the last tile writes: neither hides behind the array."""
+        height = self.layer.out_size[0]
+        ifmap = self.ifmap_bits(mapping.images, (0, mapping.ofmap_rows), mapping.ifmap_channels)
+        read = ifmap + self.filter_bits(mapping.ofmap_channels, mapping.ifmap_channels)
+        last = [
+            end - first
+            for first, end in (
+                blocks(self.batch, mapping.images)[-1],
+                blocks(height, mapping.ofmap_rows)[-1],
+                blocks(self.group_channels[0], mapping.ofmap_channels)[-1],
+            )
+        ]
+        return read, prod(last) * self.layer.out_size[1] * self.widths.ofmap_bits
+
+    def reads(self, mapping: Mapping) -> int:
+        """Return how many tiles surely read: all, as neighbours share one operand at most, unless ifmaps are padding."""
+        rows = blocks(self.layer.out_size[0], mapping.ofmap_rows)
+        if not all(self.ifmap_bits(1, block, 1) for block in rows):
+            return 0
+        ofmap_channels, ifmap_channels = self.group_channels
+        maps = len(blocks(self.batch, mapping.images)) * len(rows)
+        depths = len(blocks(ifmap_channels, mapping.ifmap_channels))
+        return self.layer.groups * maps * len(blocks(ofmap_channels, mapping.ofmap_channels)) * depths
+
     def _outputs(self, mapping: Mapping, ofmap_channels: int) -> Iterator[tuple[Block, Block, Block]]:
         maps = [
             (images, rows)
@@ -156,7 +182,7 @@ class TiledLayer:
 
     def _compute_cycles(self, pixels: int, channels: int, ifmap_channels: int) -> int:
         reduction = ifmap_channels * self.layer.kernel[0] * self.layer.kernel[1]
-        return plan_folds(MatrixShape(1, pixels, channels, reduction), self.array, self.dataflow).compute_cycles
+        return compute_cycles(MatrixShape(1, pixels, channels, reduction), self.array, self.dataflow)
 
 
 def _lengths(size: int, step: int) -> dict[int, int]:
