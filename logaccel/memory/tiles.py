@@ -159,7 +159,7 @@ class TiledLayer:
         return read, prod(last) * self.layer.out_size[1] * self.widths.ofmap_bits
 
     def reads(self, mapping: Mapping) -> int:
-        """Return how many tiles surely read: all, as neighbours share one operand at most, unless ifmaps are padding."""
+        """Return how many tiles surely read: all (neighbours share one operand at most), or 0 if ifmaps are padding."""
         rows = blocks(self.layer.out_size[0], mapping.ofmap_rows)
         if not all(self.ifmap_bits(1, block, 1) for block in rows):
             return 0
