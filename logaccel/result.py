@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from pydantic import ConfigDict
 from logaccel.arch import Architecture
 from logaccel.cost import Area, Energy
 from logaccel.formats.encode import Codes
+from logaccel.memory.mapper import MappedLayer
 from logaccel.quantization import LayerQuantization
 from logaccel.schedule.activity import Activity
 
@@ -46,6 +47,7 @@ class LayerResult:
     exact_acc_bits: int
     backend: str
     psum_lsb_exponent: int
+    mapping: MappedLayer | None = None  # None: no memory modelled
     clipped: int | None = None
     snr_db: float | None = None
     psum: NDArray[np.int64] | None = None
@@ -85,6 +87,7 @@ class LayerResult:
             "formats": formats,
             "psum_lsb_exponent": self.psum_lsb_exponent,
             "backend": self.backend,
+            "mapping": None if self.mapping is None else asdict(self.mapping),
         }
 
 

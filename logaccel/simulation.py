@@ -16,6 +16,8 @@ from logaccel.engine.job import LayerJob, LayerRun
 from logaccel.engine.post import post_process
 from logaccel.errors import ConfigError, TraceError, WorkloadError
 from logaccel.formats.encode import Codes, decode, encode
+from logaccel.memory.mapper import MappedLayer, map_layer
+from logaccel.memory.tiles import TiledLayer, WordWidths
 from logaccel.metrics import signal_to_noise_db, top1
 from logaccel.pe import Datapath
 from logaccel.quantization import (
@@ -29,6 +31,7 @@ from logaccel.quantization import (
 from logaccel.result import Accuracy, LayerResult, SimulationResult
 from logaccel.schedule.activity import Activity, count_activity
 from logaccel.schedule.folds import FoldPlan, plan_folds
+from logaccel.schedule.scalesim import scalesim_cycles
 from logaccel.trace import LayerTensors, Trace
 from logaccel.workload import Layer, Network
 
@@ -37,6 +40,14 @@ Backend = Literal["kernel", "blas"]
 Progress = Callable[[int, int, str], None]  # MACs done, MACs in all, layer about to run
 
 READY_NOTE = "operands are always ready: scratchpads and DRAM are not modelled, stall_cycles is 0"
+MEMORY_NOTE = (
+    "memory: tiles double-buffered over one DRAM channel, stalls are waits for it; scratchpad ports and banks are not "
+    "modelled, nor their energy and that of DRAM; activity and array energy are those of the untiled layer"
+)
+SCALESIM_NOTE = (
+    "cycles by the convention of SCALE-Sim 3.0.0, not of this machine: edge folds pay the whole array, no overlap, "
+    "no drain (OS), no pipeline or post-processing latency"
+)
 TIMING_NOTE = "values were not simulated: no tensors; energy is a mean value over assumed operands"
 
 
@@ -64,6 +75,12 @@ def simulate(
     trace = trace_or_network if isinstance(trace_or_network, Trace) else None
     network = trace.network if trace is not None else trace_or_network
     assert isinstance(network, Network)
+    if arch.timing == "scalesim" and engine == "register":
+        raise ConfigError(
+            f"{arch.name}: timing: scalesim is a count, not a machine: the register engine cannot step it"
+        )
+    if arch.timing == "scalesim" and arch.memory is not None:
+        raise ConfigError(f"{arch.name}: memory: timing: scalesim counts no memory, must be left out")
     archs = layer_architectures(arch, network.layers)
     formats = _formats(trace, network, archs, chained, quantization)
     profile = load_profile(arch.cost_profile)
@@ -80,7 +97,10 @@ def simulate(
         else:
             fed = results[-1].ofmap_codes if chained and results else None
             outcome = _run_layer(trace.layers[index], layer_arch, datapath, chosen, run_on_array, fed)
-        results.append(_layer_result(layer, network.batch, layer_arch, datapath, chosen, plan, outcome, profile))
+        mapped = map_network_layer(layer, network.batch, layer_arch, datapath, chosen)
+        results.append(
+            _layer_result(layer, network.batch, layer_arch, datapath, chosen, plan, outcome, profile, mapped)
+        )
         done += results[-1].macs
     if progress is not None:
         progress(done, network.macs, "")
@@ -94,7 +114,7 @@ def simulate(
         area=array_area(profile, arch, archs),
         accuracy=_accuracy(trace, results[-1]) if trace is not None else None,
         version=__version__,
-        notes=_notes(trace, chained),
+        notes=_notes(trace, chained, arch),
     )
 
 
@@ -126,14 +146,17 @@ def _plan(network: Network, layer: Layer, arch: Architecture) -> FoldPlan:
         raise WorkloadError(f"{network.name}: {layer.name}: {error}") from None
 
 
-def _notes(trace: Trace | None, chained: bool) -> tuple[str, ...]:
+def _notes(trace: Trace | None, chained: bool, arch: Architecture) -> tuple[str, ...]:
+    timing: tuple[str, ...] = (READY_NOTE if arch.memory is None else MEMORY_NOTE,)
+    if arch.timing == "scalesim":
+        timing += (SCALESIM_NOTE,)
     if trace is None:
-        return READY_NOTE, TIMING_NOTE
+        return *timing, TIMING_NOTE
     unfed = trace.unfed_layers() if chained else ()
     if not unfed:
-        return (READY_NOTE,)
+        return timing
     what = "the recorded ifmap is not the ofmap of the layer before, so the reference tensors do not follow the chain"
-    return READY_NOTE, f"chained: {', '.join(unfed)}: {what}"
+    return *timing, f"chained: {', '.join(unfed)}: {what}"
 
 
 def _check_chain(network: Network) -> None:
@@ -216,6 +239,17 @@ def _engine(engine: Engine, backend: Backend) -> Callable[[LayerJob], LayerRun]:
     raise ConfigError(f"backend: must be kernel or (fold engine only) blas, got {backend!r} for engine {engine}")
 
 
+def map_network_layer(
+    layer: Layer, batch: int, arch: Architecture, datapath: Datapath, formats: LayerQuantization
+) -> MappedLayer | None:
+    """Return the layer's tiles, or None where the architecture has no memory."""
+    if arch.memory is None:
+        return None
+    waiting_bits = formats.ofmap.bits if arch.dataflow == "os" else max(datapath.psum_bits, formats.ofmap.bits)
+    widths = WordWidths(formats.ifmap.bits, formats.filter.bits, waiting_bits, formats.ofmap.bits)
+    return map_layer(TiledLayer(layer, batch, arch.array, arch.dataflow, widths), arch.memory)
+
+
 def _layer_result(
     layer: Layer,
     batch: int,
@@ -225,18 +259,23 @@ def _layer_result(
     plan: FoldPlan,
     outcome: _Outcome,
     profile: CostProfile,
+    mapped: MappedLayer | None,
 ) -> LayerResult:
     matrix = layer.matrix(batch)
     pes = arch.array.rows * arch.array.cols
-    cycles = outcome.array_cycles + arch.post.stages
+    cycles = scalesim_cycles(plan) if arch.timing == "scalesim" else outcome.array_cycles + arch.post.stages
+    if mapped is not None:
+        cycles = mapped.compute_cycles + arch.post.stages
+    stalls = 0 if mapped is None else mapped.stall_cycles
     return LayerResult(
         name=layer.name,
         macs=matrix.macs,
         folds=plan.count,
         compute_cycles=cycles,
-        stall_cycles=0,
+        stall_cycles=stalls,
         spatial_utilization=float((plan.rows * plan.cols).sum()) / (plan.count * pes),
-        utilization=matrix.macs / (pes * cycles),
+        utilization=matrix.macs / (pes * (cycles + stalls)),
+        mapping=mapped,
         activity=outcome.activity,
         energy=layer_energy(profile, datapath, arch, outcome.activity, formats.ofmap, matrix),
         bits_moved=bits_moved(layer, batch, datapath, formats.ofmap),

@@ -18,7 +18,7 @@ FLOORS = (
     ("pe",),
     ("arch", "workload"),
     ("trace", "schedule"),
-    ("engine",),
+    ("engine", "memory"),
     ("cost", "rtl"),
     ("metrics", "quantization"),
     ("result",),

@@ -4,12 +4,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from logaccel.arch.memory import Memory
 from logaccel.errors import ConfigError
 from logaccel.formats import LinearWord, Word
 from logaccel.pe import PE, WORD_LIMIT_BITS, AnyPE, LogsumPE
 from logaccel.section import Section, problems
 
 Dataflow = Literal["os", "ws", "is"]
+Timing = Literal["physical", "scalesim"]
 LONGEST_REDUCTION = 2**20  # the K up to which a log-domain psum must fit the widest word
 
 
@@ -55,6 +57,12 @@ class Architecture(Section):
     output: Annotated[Word, Field(description="word of an ofmap that feeds no layer (logits)")] = LinearWord(bits=16)
     array: Annotated[PEArray, Field(description="geometry and timing of the PE array")]
     dataflow: Annotated[Dataflow, Field(description="os, ws or is: psum, weight or activation stays in the PE")] = "os"
+    timing: Annotated[
+        Timing, Field(description="physical: the machine's own cycles; scalesim: the count of SCALE-Sim 3.0.0")
+    ] = "physical"
+    memory: Annotated[
+        Memory | None, Field(description="scratchpads and DRAM; without it operands are always ready")
+    ] = None
     post: Annotated[PostProcessing, Field(description="the lane below each column")] = PostProcessing()
     clock_mhz: Annotated[float, Field(gt=0, le=10_000, description="clock, for time and power only")] = 500.0
     cost_profile: Annotated[str, Field(description="name or path of the price table")] = "horowitz_45nm"

@@ -44,7 +44,7 @@ class FoldPlan:
     @property
     def stream_length(self) -> int:
         """T, the same for every fold of a layer."""
-        return {"os": self.matrix.reduction, "ws": self.matrix.pixels, "is": self.matrix.channels}[self.dataflow]
+        return fold_axes(self.matrix, self.dataflow)[2]
 
     @property
     def count(self) -> int:
@@ -69,16 +69,21 @@ class FoldPlan:
         return self.stream_length + below + self.cols - 2 + a.pipeline_stages
 
 
+def fold_axes(matrix: MatrixShape, dataflow: Dataflow) -> tuple[int, int, int]:
+    """Return the sizes of the outer axis (columns), the inner axis (rows) and the stream of one group."""
+    channels, pixels, reduction = matrix.channels, matrix.pixels, matrix.reduction
+    return {
+        "os": (channels, pixels, reduction), "ws": (channels, reduction, pixels), "is": (pixels, reduction, channels)
+    }[dataflow]  # fmt: skip
+
+
 @lru_cache(maxsize=4096)
 def plan_folds(matrix: MatrixShape, array: PEArray, dataflow: Dataflow) -> FoldPlan:
     """Cut a layer into folds: full slices first, the ragged one last; groups outermost.
 
     Raises WorkloadError for more than MOST_FOLDS of them: each is a record, and they must fit the memory.
     """
-    channels, pixels, reduction = matrix.channels, matrix.pixels, matrix.reduction
-    outer_size, inner_size = {
-        "os": (channels, pixels), "ws": (channels, reduction), "is": (pixels, reduction)
-    }[dataflow]  # fmt: skip
+    outer_size, inner_size, _ = fold_axes(matrix, dataflow)
     per_group = -(-outer_size // array.cols) * -(-inner_size // array.rows)
     if per_group * matrix.groups > MOST_FOLDS:
         raise WorkloadError(

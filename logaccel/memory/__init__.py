@@ -1,0 +1,1 @@
+"""Scratchpads, DRAM and the tiles between them: what a layer waits for."""

@@ -1,0 +1,244 @@
+"""Tiles and DRAM: the event form against a stepper, sums against tiles, tiles against loops, mapper against all."""
+
+from math import prod
+from time import perf_counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from logaccel.arch import Dataflow, Dram, Memory, PEArray, load_arch
+from logaccel.errors import ConfigError
+from logaccel.memory.mapper import candidates, evaluate, fits, map_layer
+from logaccel.memory.tiles import Mapping, TiledLayer, WordWidths
+from logaccel.memory.timing import TileWork, time_tiles
+from logaccel.schedule.cycles import compute_cycles
+from logaccel.schedule.folds import plan_folds
+from logaccel.simulation import MEMORY_NOTE, READY_NOTE, simulate
+from logaccel.workload import Layer, MatrixShape, Network, load_network
+
+WORKS = st.lists(
+    st.builds(TileWork, st.integers(0, 90), st.integers(1, 30), st.integers(0, 60)), min_size=1, max_size=9
+)
+DRAMS = st.builds(
+    Dram, bits_per_cycle=st.integers(1, 40), latency_cycles=st.integers(0, 12), burst_bits=st.integers(1, 20)
+)
+
+
+def stepped(works: list[TileWork], dram: Dram) -> tuple[list[int], int]:
+    """Step channel and array one cycle at a time; knows a queue and flags, no formulas."""
+    count = len(works)
+    order = [("read", i) for i in range(min(2, count))]
+    for i in range(2, count):
+        order += [("read", i), ("write", i - 2)]
+    order += [("write", i) for i in range(max(0, count - 2), count)]
+    bits = {("read", i): work.read_bits for i, work in enumerate(works)}
+    bits |= {("write", i): work.write_bits for i, work in enumerate(works)}
+    queue = [request for request in order if bits[request]]
+    moved: set[tuple[str, int]] = set()
+    computed = [False] * count
+
+    def ready(kind: str, i: int) -> bool:
+        """May the transfer start: is the half that it fills free, or is what it writes computed?"""
+        return computed[i] if kind == "write" else i < 2 or computed[i - 2]
+
+    def complete(kind: str, i: int) -> bool:
+        return (kind, i) in moved or (bits[kind, i] == 0 and ready(kind, i))
+
+    starts: list[int] = []
+    wait = words = running = cycle = 0
+    while not all(complete("write", i) for i in range(count)):
+        if not wait and not words and queue and ready(*queue[0]):
+            wait = dram.latency_cycles if queue[0][0] == "read" else 0
+            words = -(-bits[queue[0]] // dram.burst_bits) * dram.burst_bits
+        tile = len(starts)
+        if not running and tile < count and complete("read", tile) and (tile < 2 or complete("write", tile - 2)):
+            starts.append(cycle)
+            running = works[tile].compute_cycles
+        if wait:
+            wait -= 1
+        elif words:
+            words = max(0, words - (dram.bits_per_cycle or words))
+            if not words:
+                moved.add(queue.pop(0))
+        if running:
+            running -= 1
+            computed[len(starts) - 1] = running == 0
+        cycle += 1
+    return starts, cycle
+
+
+@given(works=WORKS, dram=DRAMS)
+@settings(max_examples=400)
+def test_events_equal_the_stepper(works: list[TileWork], dram: Dram) -> None:
+    timing = time_tiles(works, dram)
+    assert (list(timing.start_cycles), timing.total_cycles) == stepped(works, dram)
+
+
+@given(works=WORKS, dram=DRAMS, more=st.integers(1, 40))
+def test_more_bandwidth_never_costs_cycles(works: list[TileWork], dram: Dram, more: int) -> None:
+    faster = dram.model_copy(update={"bits_per_cycle": (dram.bits_per_cycle or 0) + more})
+    assert time_tiles(works, faster).total_cycles <= time_tiles(works, dram).total_cycles
+
+
+@st.composite
+def tiled_layers(draw: st.DrawFn) -> TiledLayer:
+    groups = draw(st.integers(1, 2))
+    kernel, dilation = draw(st.tuples(st.integers(1, 3), st.integers(1, 3))), draw(st.integers(1, 2))
+    layer = Layer(
+        name="random",
+        in_channels=groups * draw(st.integers(1, 5)),
+        out_channels=groups * draw(st.integers(1, 6)),
+        in_size=(draw(st.integers(5, 8)), draw(st.integers(5, 7))),
+        kernel=kernel,
+        stride=(draw(st.integers(1, 3)), 1),
+        padding=(draw(st.integers(0, 1)),) * 4,
+        dilation=(dilation, 1),
+        groups=groups,
+    )
+    array = PEArray(rows=draw(st.integers(1, 4)), cols=draw(st.integers(1, 4)), overlap=draw(st.booleans()))
+    widths = WordWidths(*(draw(st.integers(1, 9)) for _ in range(4)))
+    return TiledLayer(layer, draw(st.integers(1, 3)), array, draw(st.sampled_from(["os", "ws", "is"])), widths)
+
+
+def counted(tiled: TiledLayer, mapping: Mapping) -> tuple[int, int, int]:
+    """Walk every product of every tile: (MACs, bits read, bits written), operands as sets of single words."""
+    layer, (m_all, c_all) = tiled.layer, tiled.group_channels
+    p_all, q_all = layer.out_size
+    height, width = layer.in_size
+
+    def parts(size: int, step: int) -> list[range]:
+        return [range(at, min(size, at + step)) for at in range(0, size, step)]
+
+    maps = [(n, p) for n in parts(tiled.batch, mapping.images) for p in parts(p_all, mapping.ofmap_rows)]
+    outer = [(m, *where) for m in parts(m_all, mapping.ofmap_channels) for where in maps]
+    if mapping.order == "pixels":
+        outer = [(m, *where) for where in maps for m in parts(m_all, mapping.ofmap_channels)]
+    macs = read = written = 0
+    held: list[object] = [None, None]
+    for group in range(layer.groups):
+        for ms, ns, ps in outer:
+            for cs in parts(c_all, mapping.ifmap_channels):
+                macs += len(ms) * len(ns) * len(ps) * q_all * len(cs) * prod(layer.kernel)
+                lines = [p * layer.stride[0] + r * layer.dilation[0] - layer.padding[0] for p in ps
+                         for r in (0, layer.kernel[0] - 1)]  # fmt: skip
+                span = [h for h in range(min(lines), max(lines) + 1) if 0 <= h < height]
+                blocks = [(group, ns, ps, cs), (group, ms, cs)]
+                if blocks[0] != held[0]:
+                    read += len({(n, c, h, x) for n in ns for c in cs for h in span for x in range(width)}) \
+                        * tiled.widths.ifmap_bits  # fmt: skip
+                if blocks[1] != held[1]:
+                    read += len(ms) * len(cs) * prod(layer.kernel) * tiled.widths.filter_bits
+                held = list(blocks)
+            written += len(ms) * len(ns) * len(ps) * q_all * tiled.widths.ofmap_bits
+    return macs, read, written
+
+
+@given(tiled=tiled_layers(), pick=st.integers(0, 10_000))
+def test_sums_equal_tiles_equal_loops(tiled: TiledLayer, pick: int) -> None:
+    space = list(candidates(tiled))
+    mapping = space[pick % len(space)]
+    works = list(tiled.tiles(mapping))
+    total = TileWork(*(sum(getattr(w, key) for w in works) for key in ("read_bits", "compute_cycles", "write_bits")))
+    assert tiled.totals(mapping) == total
+    macs, read, written = counted(tiled, mapping)
+    assert macs == tiled.layer.matrix(tiled.batch).macs
+    assert (read, written) == (total.read_bits, total.write_bits)
+
+
+@given(
+    tiled=tiled_layers(),
+    dram=DRAMS,
+    sizes=st.tuples(*[st.integers(30, 400)] * 3),
+    objective=st.sampled_from(["cycles", "traffic", "product"]),
+)
+@settings(max_examples=40)
+def test_the_mapper_finds_the_best_of_all(
+    tiled: TiledLayer, dram: Dram, sizes: tuple[int, int, int], objective: str
+) -> None:
+    memory = Memory(
+        ifmap_bytes=sizes[0], filter_bytes=sizes[1], ofmap_bytes=sizes[2], dram=dram, objective=objective
+    )  # fmt: skip
+    fitting = [mapping for mapping in candidates(tiled) if fits(tiled, mapping, memory)]
+    if not fitting:
+        with pytest.raises(ConfigError, match="random: memory"):
+            map_layer(tiled, memory)
+        return
+    every = [evaluate(tiled, mapping, memory).cost(memory.objective) for mapping in fitting]
+    assert map_layer(tiled, memory).cost(memory.objective) == min(every)
+
+
+@given(tiled=tiled_layers())
+@settings(max_examples=40)
+def test_unlimited_memory_leaves_the_array_its_own_cycles(tiled: TiledLayer) -> None:
+    one = TiledLayer(
+        tiled.layer.model_copy(update={"groups": 1}), tiled.batch, tiled.array, tiled.dataflow, tiled.widths
+    )
+    whole = Mapping(one.batch, one.layer.out_size[0], *one.group_channels, "channels")
+    size = 2**30
+    memory = Memory(ifmap_bytes=size, filter_bytes=size, ofmap_bytes=size, dram=Dram(bits_per_cycle=None))
+    found = evaluate(one, whole, memory)
+    assert (found.compute_cycles, found.stall_cycles) == (
+        plan_folds(one.layer.matrix(one.batch), one.array, one.dataflow).compute_cycles, 0
+    )  # fmt: skip
+
+
+@given(
+    matrix=st.builds(MatrixShape, st.just(1), st.integers(1, 20), st.integers(1, 20), st.integers(1, 20)),
+    array=st.builds(
+        PEArray,
+        rows=st.integers(1, 8),
+        cols=st.integers(1, 8),
+        overlap=st.booleans(),
+        pipeline_stages=st.integers(0, 3),
+    ),
+    dataflow=st.sampled_from(["os", "ws", "is"]),
+)
+@settings(max_examples=1500)
+def test_cycles_equal_those_of_the_listed_folds(matrix: MatrixShape, array: PEArray, dataflow: Dataflow) -> None:
+    assert compute_cycles(matrix, array, dataflow) == plan_folds(matrix, array, dataflow).compute_cycles
+
+
+def test_a_layer_that_fits_no_tile_names_need_and_capacity() -> None:
+    layer = Layer(name="wide", kind="fc", in_channels=1000, out_channels=4)
+    memory = {"ifmap_bytes": 100, "filter_bytes": 4000, "ofmap_bytes": 64, "dram": {"bits_per_cycle": 64}}
+    arch = load_arch("multiply_8b_16x16").replace(memory=memory)
+    with pytest.raises(ConfigError) as caught:
+        simulate(Network(name="one", layers=(layer,)), arch)
+    assert str(caught.value) == ("wide: memory.ifmap: two of the smallest tiles need 2000 bytes, it holds 100")
+
+
+@pytest.mark.parametrize("value", [0, -1])
+def test_zero_bandwidth_is_an_error(value: int) -> None:
+    memory = {"ifmap_bytes": 9, "filter_bytes": 9, "ofmap_bytes": 9, "dram": {"bits_per_cycle": value}}
+    with pytest.raises(ConfigError) as caught:
+        load_arch("multiply_8b_16x16").replace(memory=memory)
+    assert str(caught.value) == (f"multiply_8b_16x16: memory.dram.bits_per_cycle: must be at least 1, got {value}")
+
+
+MEMORY = {"ifmap_bytes": 2**18, "filter_bytes": 2**18, "ofmap_bytes": 2**18,
+          "dram": {"bits_per_cycle": 64, "latency_cycles": 50, "burst_bits": 512}}  # fmt: skip
+
+
+def test_a_network_says_what_it_waited_for() -> None:
+    network = load_network("alexnet")
+    bare = load_arch("multiply_8b_16x16")
+    assert READY_NOTE in simulate(network, bare).notes
+    result = simulate(network, bare.replace(memory=MEMORY))
+    assert MEMORY_NOTE in result.notes and READY_NOTE not in result.notes
+    for layer in result.layers:
+        assert layer.mapping is not None
+        assert layer.stall_cycles == layer.mapping.stall_cycles
+        assert layer.total_cycles == layer.compute_cycles + layer.stall_cycles
+        # The channel alone needs this long: no total can be below it.
+        bits = layer.mapping.dram_read_bits + layer.mapping.dram_write_bits
+        assert layer.total_cycles >= bits // 64
+    assert result.layers[5].stall_cycles > 0  # fc6: each weight is used once
+
+
+def test_mapping_is_fast_enough_for_sweeps() -> None:
+    """Catches gross regressions only; docs/memory.md has the measured time."""
+    arch = load_arch("multiply_8b_16x16").replace(memory=MEMORY)
+    start = perf_counter()
+    simulate(load_network("alexnet"), arch)
+    assert perf_counter() - start < 20
