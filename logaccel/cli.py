@@ -214,9 +214,13 @@ def evaluate(
     batch: Annotated[int, typer.Option("--batch", "-b", min=1, help="images in memory at a time")] = 32,
     engine: EngineOption = "fold",
     backend: BackendOption = "blas",
-    calibration: Annotated[Path | None, typer.Option(help="images (.npy) to calibrate on; default: the first 16")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="images (.npy) to calibrate on; default: the first 16")
+    ] = None,
     method: Annotated[str, typer.Option(help="max, percentile or least_squares")] = "least_squares",
-    formats: Annotated[Path | None, typer.Option(help="formats (.yaml) of an earlier run, instead of calibrating")] = None,
+    formats: Annotated[
+        Path | None, typer.Option(help="formats (.yaml) of an earlier run, instead of calibrating")
+    ] = None,
     save_formats: Annotated[Path | None, typer.Option(help="write the formats (.yaml)")] = None,
     state: Annotated[Path | None, typer.Option(help="file to go on from after an interruption")] = None,
     as_json: JsonOption = False,

@@ -109,7 +109,9 @@ class Evaluation:
             snr = "" if node["snr_db"] is None else f"{node['snr_db']:.2f}"
             clipped = "" if node["clipped_accumulations"] is None else node["clipped_accumulations"]
             cycles = f"{node['cycles']:,}" if "cycles" in node else ""
-            lines.append(f"  {node['name'][-32:]:32} {snr:>8} {node['saturated_share']:10.3%} {clipped:>9} {cycles:>12}")
+            lines.append(
+                f"  {node['name'][-32:]:32} {snr:>8} {node['saturated_share']:10.3%} {clipped:>9} {cycles:>12}"
+            )
         off = ", ".join(self.off_array) or "none"
         return "\n".join([*lines, f"  off the array, in float: {off}", f"  {NOTE}"])
 

@@ -125,10 +125,7 @@ def calibrate(
     members: dict[str, list[str]] = {}
     for name, own in sets.items():
         members.setdefault(own, []).append(name)
-    signed = {
-        own: any(name not in sure for name in names)
-        for own, names in members.items()
-    }
+    signed = {own: any(name not in sure for name in names) for own, names in members.items()}
     samples: dict[str, list[NDArray[np.float32]]] = {own: [] for own in members}
     for name, value in _all_tensors(model, images):
         share = MOST_SAMPLES // max(len(members[sets[name]]), 1)
@@ -139,7 +136,11 @@ def calibrate(
     archs = layer_architectures(arch, graph.layers)
     filters = {
         layer.name: _format(
-            layer_arch.weight, model.parameters[layer.name].filter, True, "max" if method == "percentile" else method, 100.0
+            layer_arch.weight,
+            model.parameters[layer.name].filter,
+            True,
+            "max" if method == "percentile" else method,
+            100.0,
         )
         for layer, layer_arch in zip(graph.layers, archs, strict=True)
     }
@@ -208,12 +209,16 @@ def check_formats(formats: GraphFormats, graph: Graph, arch: Architecture) -> No
     archs = dict(zip((node.name for node in graph.layer_nodes), layer_architectures(arch, graph.layers), strict=True))
     faults = []
 
-    def check(what: str, names: list[str], given: dict[str, Format], word: Callable[[str], LinearWord | LogWord]) -> None:
+    def check(
+        what: str, names: list[str], given: dict[str, Format], word: Callable[[str], LinearWord | LogWord]
+    ) -> None:
         for name in names:
             if name not in given:
                 faults.append(f"formats: {what} {name}: is missing")
             elif given[name].model_dump(exclude={"fsr", "signed"}) != word(name).model_dump():
-                faults.append(f"formats: {what} {name}: {arch.name} has {word(name)} words there, got {describe(given[name])}")
+                faults.append(
+                    f"formats: {what} {name}: {arch.name} has {word(name)} words there, got {describe(given[name])}"
+                )
         faults.extend(f"formats: {what} {name}: {graph.name} has none of that name" for name in set(given) - set(names))
 
     check("tensor", list(sets), formats.tensors, lambda name: words[sets[name]])
@@ -224,7 +229,9 @@ def check_formats(formats: GraphFormats, graph: Graph, arch: Architecture) -> No
             for name, own in sets.items()
             if formats.tensors[name] != formats.tensors[own]
         ]
-        faults += [f"formats: filter {name}: weights are signed" for name, own in formats.filters.items() if not own.signed]
+        faults += [
+            f"formats: filter {name}: weights are signed" for name, own in formats.filters.items() if not own.signed
+        ]
     if faults:
         raise ConfigError("\n".join(faults))
 

@@ -60,13 +60,13 @@ def aligned(place: str, *terms: tuple[Words, int]) -> tuple[list[Words], int]:
     for words, exponent in terms:
         widest = max(int(words.max(initial=0)), -int(words.min(initial=0))).bit_length() + exponent - lsb
         if widest >= WORD_LIMIT_BITS - 1:
-            raise ConfigError(f"{place}: a term has {widest + 1} bits in LSBs of 2^{lsb}, must be below {WORD_LIMIT_BITS}")
+            raise ConfigError(
+                f"{place}: a term has {widest + 1} bits in LSBs of 2^{lsb}, must be below {WORD_LIMIT_BITS}"
+            )
     return [words << (exponent - lsb) for words, exponent in terms], lsb
 
 
-def add_residual(
-    place: str, psum: tuple[Words, int], bias: Tensor, residual: tuple[Words, int]
-) -> tuple[Words, int]:
+def add_residual(place: str, psum: tuple[Words, int], bias: Tensor, residual: tuple[Words, int]) -> tuple[Words, int]:
     """Return psum[pixel, m] + bias[m] (rounded to the psum's LSB) + residual[pixel, m] and the finer LSB's exponent."""
     words, exponent = psum
     (left, right), lsb = aligned(place, (words + bias_words(bias, exponent), exponent), residual)

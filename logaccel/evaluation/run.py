@@ -1,8 +1,8 @@
 """A whole graph on the machine: each tensor's codes feed the next node, values those of PE, accumulator, lane.
 
-    encode(images) ─► layer: array ─► psum (+ bias) (+ residual) ─► ReLU ─► encoder ─► codes ─► next node
-                      pool, add, concat, clip, pad, …: on codes (`lane.py`)
-                      float ops: decode ─► linear arithmetic off the array ─► encode
+encode(images) ─► layer: array ─► psum (+ bias) (+ residual) ─► ReLU ─► encoder ─► codes ─► next node
+                  pool, add, concat, clip, pad, …: on codes (`lane.py`)
+                  float ops: decode ─► linear arithmetic off the array ─► encode
 """
 
 from collections.abc import Callable, Iterator
@@ -14,13 +14,13 @@ import numpy as np
 from logaccel.arch import Architecture
 from logaccel.engine import fold_level, register_level
 from logaccel.engine.job import LayerJob, LayerRun
+from logaccel.engine.post import post_process
 from logaccel.errors import ConfigError, TraceError
 from logaccel.evaluation.formats import GraphFormats, check_formats
 from logaccel.evaluation.lane import add_residual, add_terms, run_on_codes, words_of
 from logaccel.formats import Format
 from logaccel.formats.encode import Codes, decode, encode
 from logaccel.formats.hardware import encode_accumulators
-from logaccel.engine.post import post_process
 from logaccel.model.model import Model
 from logaccel.model.reference import float_op, schedule
 from logaccel.quantization import layer_architectures
@@ -57,9 +57,7 @@ class GraphRun:
         self.archs = dict(zip((layer.name for layer in layers), layer_architectures(arch, layers), strict=True))
         self.filters = {name: encode(model.parameters[name].filter, formats.filters[name]) for name in self.archs}
         self.on_array: Callable[[LayerJob], LayerRun] = (
-            register_level.run_layer
-            if engine == "register"
-            else partial(fold_level.run_layer, backend=backend)  # type: ignore[arg-type]
+            register_level.run_layer if engine == "register" else partial(fold_level.run_layer, backend=backend)  # type: ignore[arg-type]
         )
 
     def run(self, images: Tensor) -> Iterator[NodeRun]:

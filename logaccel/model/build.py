@@ -88,7 +88,9 @@ class Builder:
         if self.shapes[terms[0]] != self.shapes[terms[1]]:
             raise ValueError(f"adds tensors of one shape, got {[list(self.shapes[term]) for term in terms]}")
         order = list(self.nodes)
-        for own, other in sorted((terms, terms[::-1]), key=lambda pair: -order.index(pair[0]) if pair[0] in order else 1):
+        for own, other in sorted(
+            (terms, terms[::-1]), key=lambda pair: -order.index(pair[0]) if pair[0] in order else 1
+        ):
             layer = self.open_layer(own)
             if layer is not None and len(layer.inputs) == 1 and own != other:
                 del self.nodes[own]  # it runs once its residual is there: nothing else reads it

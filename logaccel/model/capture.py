@@ -24,6 +24,3 @@ def capture_trace(model: Model, images: Tensor, labels: NDArray[np.integer] | No
             ofmap = reference_ofmap(layer, ifmap, own.filter, own.bias)
             layers.append(LayerTensors(layer, ifmap, own.filter, own.bias, ofmap))
     return Trace.from_arrays(model.name, layers, labels, source=model.graph.source)
-
-
-

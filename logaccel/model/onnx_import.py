@@ -129,7 +129,9 @@ def _conv(self: _Importer, node: OnnxNode) -> None:
         groups=node.attributes.get("group", 1), relu=False, **_window(node, shape[1:], kernel),
     )  # fmt: skip
     if weights.shape != layer.filter_shape or bias.shape != (layer.out_channels,):
-        raise ValueError(f"filter must be {list(layer.filter_shape)}, got {list(weights.shape)}, bias {list(bias.shape)}")
+        raise ValueError(
+            f"filter must be {list(layer.filter_shape)}, got {list(weights.shape)}, bias {list(bias.shape)}"
+        )
     self.build.put_layer(node.outputs[0], LayerNode(node.name, (source,), layer), weights, bias)
 
 
@@ -221,7 +223,7 @@ def _clip(self: _Importer, node: OnnxNode) -> None:
 def _pool(self: _Importer, node: OnnxNode) -> None:
     source = self.tensor(node)
     kernel = tuple(node.attributes.get("kernel_shape", ()))
-    if len(node.outputs) > 1 and node.outputs[1] or node.attributes.get("storage_order", 0):
+    if (len(node.outputs) > 1 and node.outputs[1]) or node.attributes.get("storage_order", 0):
         raise ValueError("indices of the largest are not supported")
     window = _window(node, self.build.shapes[source][1:], kernel)  # type: ignore[arg-type]
     if any(margin >= taps for margin, taps in zip(window["padding"], kernel * 2, strict=True)):
@@ -334,7 +336,12 @@ def _float_op(self: _Importer, node: OnnxNode) -> None:
     if node.op == "LeakyRelu":
         settings = {"alpha": get("alpha", 0.01)}
     elif node.op == "LRN":
-        settings = {"size": get("size", 0), "alpha": get("alpha", 1e-4), "beta": get("beta", 0.75), "bias": get("bias", 1.0)}
+        settings = {
+            "size": get("size", 0),
+            "alpha": get("alpha", 1e-4),
+            "beta": get("beta", 0.75),
+            "bias": get("bias", 1.0),
+        }
         if not 1 <= settings["size"] <= 2**16:
             raise ValueError(f"size: must be at least 1, got {settings['size']}")
     elif get("axis", 1 if rank == 2 else -1) % rank != 1:

@@ -8,8 +8,22 @@ from numpy.typing import NDArray
 
 from logaccel.model.model import Model, Parameters
 from logaccel.trace import Tensor
-from logaccel.workload.graph import INPUT, Add, Clip, Concat, FloatOp, Graph, LayerNode, Node, Pad, Pool, Reshape
-from logaccel.workload.graph import Slice, Transpose, pool_size
+from logaccel.workload.graph import (
+    INPUT,
+    Add,
+    Clip,
+    Concat,
+    FloatOp,
+    Graph,
+    LayerNode,
+    Node,
+    Pad,
+    Pool,
+    Reshape,
+    Slice,
+    Transpose,
+    pool_size,
+)
 from logaccel.workload.layer import Layer
 
 Array = NDArray[Any]

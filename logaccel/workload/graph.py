@@ -138,7 +138,9 @@ class Graph:
                 continue
             missing = [name for name in node.inputs if name not in shapes]
             if missing:
-                faults.append(f"{self.name}: node {node.name}: reads {', '.join(missing)}, which no node before it makes")
+                faults.append(
+                    f"{self.name}: node {node.name}: reads {', '.join(missing)}, which no node before it makes"
+                )
                 continue
             try:
                 shapes[node.name] = _checked(shape_of(node, [shapes[name] for name in node.inputs]))
