@@ -51,7 +51,7 @@ AFTER = {
     "relu": [helper.make_node("Relu", ["c"], ["y"], name="n")],
     "relu6": [helper.make_node("Clip", ["c", "zero", "six"], ["y"], name="n")],
     "leaky": [helper.make_node("LeakyRelu", ["c"], ["y"], name="n", alpha=0.2)],
-    "lrn": [helper.make_node("LRN", ["c"], ["y"], name="n", size=4, alpha=0.3, beta=0.6, bias=1.5)],
+    "lrn": [helper.make_node("LRN", ["c"], ["y"], name="n", size=5, alpha=0.3, beta=0.6, bias=1.5)],
     "softmax": [helper.make_node("Softmax", ["c"], ["y"], name="n", axis=1)],
     "maxpool": [
         helper.make_node("MaxPool", ["c"], ["y"], name="n", kernel_shape=[3, 2], strides=[2, 3], pads=[1, 0, 0, 1])

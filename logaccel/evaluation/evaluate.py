@@ -155,7 +155,8 @@ def evaluate(
 
 def _add_batch(sums: Sums, run: GraphRun, images: Tensor, labels: NDArray[np.int64] | None) -> None:
     output = run.model.graph.output
-    machine = reference = np.empty(0)
+    machine: NDArray[Any] = np.empty((0, 0))
+    reference: NDArray[Any] = machine
     for done, (node, value) in zip(run.run(images), run_float(run.model, images), strict=True):
         decoded = decode(done.codes, done.number_format)
         _add_node(sums.nodes.setdefault(node.name, NodeSums()), done, decoded, value)

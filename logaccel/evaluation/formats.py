@@ -76,14 +76,14 @@ def set_words(graph: Graph, arch: Architecture) -> dict[str, LinearWord | LogWor
     if faults:
         raise ConfigError("\n".join(faults))
     found = {name: words[0][1] for name, words in wanted.items()}
-    for node in reversed(graph.nodes):  # sets that no layer reads: the word of what they flow into
-        own = sets[node.name]
-        if not isinstance(node, LayerNode):
+    for below in reversed(graph.nodes):  # sets that no layer reads: the word of what they flow into
+        own = sets[below.name]
+        if not isinstance(below, LayerNode):
             following = found.get(own)
-            for name in node.inputs:
+            for name in below.inputs:
                 if following is not None:
                     found.setdefault(sets[name], following)
-        elif own not in found and len(node.inputs) > 1:
+        elif own not in found and len(below.inputs) > 1:
             found.setdefault(own, last.output)
     return {name: found.get(name, last.output) for name in set(sets.values())}
 

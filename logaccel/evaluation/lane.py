@@ -86,7 +86,8 @@ def average(pool: Pool, codes: Codes, source: Format, target: Format, round_bits
     widest = int(np.abs(words).max(initial=0)) * taps
     if widest.bit_length() + RECIPROCAL_BITS + 1 > 63:
         raise ConfigError(
-            f"{pool.name}: a sum of {taps} has {widest.bit_length()} bits, must leave {RECIPROCAL_BITS + 1} of 63 for 1/n"
+            f"{pool.name}: "
+            f"sums of {taps} have {widest.bit_length()} bits, must leave {RECIPROCAL_BITS + 1} of 63 for 1/n"
         )
     sums = pool_windows(pool, words, 0).sum(axis=(4, 5), dtype=np.int64)
     factors = np.array([reciprocal(max(int(count), 1)) for count in counts.reshape(-1)], np.int64).reshape(counts.shape)

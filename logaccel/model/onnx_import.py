@@ -92,7 +92,7 @@ class _Importer:
         return None
 
 
-def _window(node: OnnxNode, size: tuple[int, ...], kernel: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+def _window(node: OnnxNode, size: tuple[int, ...], kernel: tuple[int, int]) -> dict[str, Any]:
     """Return stride, dilation and padding (top, left, bottom, right) as numbers."""
     get = node.attributes.get
     stride, dilation = tuple(get("strides", (1, 1))), tuple(get("dilations", (1, 1)))
@@ -225,13 +225,13 @@ def _pool(self: _Importer, node: OnnxNode) -> None:
     kernel = tuple(node.attributes.get("kernel_shape", ()))
     if (len(node.outputs) > 1 and node.outputs[1]) or node.attributes.get("storage_order", 0):
         raise ValueError("indices of the largest are not supported")
-    window = _window(node, self.build.shapes[source][1:], kernel)  # type: ignore[arg-type]
+    window = _window(node, self.build.shapes[source][1:], kernel)
     if any(margin >= taps for margin, taps in zip(window["padding"], kernel * 2, strict=True)):
         raise ValueError(f"pads must be smaller than the kernel, got {window['padding']} and {kernel}")
     pool = Pool(
-        node.name, (source,), "max" if node.op == "MaxPool" else "average", kernel,  # type: ignore[arg-type]
+        node.name, (source,), "max" if node.op == "MaxPool" else "average", kernel,
         ceil=bool(node.attributes.get("ceil_mode", 0)),
-        counts_padding=bool(node.attributes.get("count_include_pad", 0)), **window,  # type: ignore[arg-type]
+        counts_padding=bool(node.attributes.get("count_include_pad", 0)), **window,
     )  # fmt: skip
     self.build.put(node.outputs[0], pool)
 

@@ -107,7 +107,7 @@ class Slice(Node):
 
 @dataclass(frozen=True)
 class FloatOp(Node):
-    """An operation that stays linear, off the array: `leaky_relu` (alpha), `lrn` (size, alpha, beta, bias), `softmax`."""
+    """Linear arithmetic off the array: `leaky_relu` (alpha), `lrn` (size, alpha, beta, bias), `softmax`."""
 
     kind: str
     settings: tuple[tuple[str, float], ...] = ()
