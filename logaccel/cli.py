@@ -14,12 +14,15 @@ from logaccel import __version__
 from logaccel.errors import ConfigError, LogaccelError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from logaccel.arch import Architecture
     from logaccel.rtl.verify import RtlLayer
     from logaccel.trace import Trace
     from logaccel.workload import Network
 
 DIFFERENT, USER_ERROR, INTERRUPTED = 1, 2, 130
+CALIBRATION_IMAGES = 16
 PIPE_WIDTH = 100  # columns, where no terminal gives a width: the standard comparison is one table
 
 app = typer.Typer(
@@ -193,6 +196,102 @@ def trace_info(
         _print_json(trace_dict(trace))
     else:
         _print(trace_renderables(trace))
+
+
+@trace_app.command("capture")
+def trace_capture(
+    model: Annotated[Path, typer.Argument(help="trained network (.onnx)")],
+    images: Annotated[Path, typer.Argument(help="images (.npy), N first, normalised as the network expects")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="trace file to write (.npz)")],
+) -> None:
+    """Record the tensors of every layer of a trained network on some images."""
+    from logaccel.evaluation.formats import check_images
+    from logaccel.model.capture import capture_trace
+    from logaccel.model.onnx_import import load_onnx
+    from logaccel.trace import save_trace
+
+    _check_folder(output)
+    network = load_onnx(model)
+    trace = capture_trace(network, check_images(_array(images), network.graph.input_shape, str(images)))
+    save_trace(trace, output)
+    typer.echo(f"{output}: {trace.name}, {len(trace.layers)} layers, batch {trace.batch}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="trained network (.onnx)")],
+    images: Annotated[Path, typer.Argument(help="images (.npy), N first, normalised as the network expects")],
+    labels: Annotated[Path | None, typer.Argument(help="classes (.npy), one an image")] = None,
+    arch: Annotated[str, typer.Option("--arch", "-a", help="architecture: a shipped name or a YAML file")] = (
+        "shift_4b_16x16"
+    ),
+    settings: SetOption = None,
+    batch: Annotated[int, typer.Option("--batch", "-b", min=1, help="images in memory at a time")] = 32,
+    engine: EngineOption = "fold",
+    backend: BackendOption = "blas",
+    calibration: Annotated[
+        Path | None, typer.Option(help="images (.npy) to calibrate on; default: the first 16")
+    ] = None,
+    method: Annotated[str, typer.Option(help="max, percentile or least_squares")] = "least_squares",
+    formats: Annotated[
+        Path | None, typer.Option(help="formats (.yaml) of an earlier run, instead of calibrating")
+    ] = None,
+    save_formats: Annotated[Path | None, typer.Option(help="write the formats (.yaml)")] = None,
+    state: Annotated[Path | None, typer.Option(help="file to go on from after an interruption")] = None,
+    as_json: JsonOption = False,
+    output: OutputOption = None,
+) -> None:
+    """Run a trained network on the simulated machine: accuracy, agreement, cycles and energy per image."""
+    from logaccel import evaluation
+    from logaccel.evaluation.formats import check_images
+    from logaccel.model.onnx_import import load_onnx
+    from logaccel.result import write_whole
+
+    for path in (output, save_formats, state):
+        if path is not None:
+            _check_folder(path)
+    accelerator, network, data = _architectures([arch], settings)[0], load_onnx(model), _array(images)
+    shape = network.graph.input_shape
+    if formats is not None:
+        chosen = evaluation.load_formats(formats)
+    else:
+        check_images(data[:1], shape, str(images))
+        samples = data[:CALIBRATION_IMAGES] if calibration is None else _array(calibration)
+        samples = check_images(samples, shape, str(images if calibration is None else calibration))
+        chosen = evaluation.calibrate(network, accelerator, samples, method)  # type: ignore[arg-type]
+    run = evaluation.GraphRun(network, accelerator, chosen, engine, backend)
+    if save_formats is not None:
+        evaluation.save_formats(chosen, network.name, save_formats)
+    with _progress() as report:
+        result = evaluation.evaluate(
+            run, data, None if labels is None else _array(labels), batch=batch, state=state,
+            progress=lambda done, total: report(done / total, f"{done} of {total} images"),
+        )  # fmt: skip
+    if output is not None and as_json:
+        import json
+
+        write_whole(output, json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n")
+    elif as_json:
+        _print_json(result.to_dict())
+    elif output is not None:
+        write_whole(output, result.summary() + "\n")
+    else:
+        typer.echo(result.summary())
+
+
+def _array(path: Path) -> "NDArray[Any]":
+    """Open an array without reading it; nothing is unpickled."""
+    import numpy as np
+
+    from logaccel.errors import TraceError
+
+    try:
+        values = np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, EOFError, SyntaxError, MemoryError) as error:
+        raise TraceError(f"{path}: is no .npy array: {' '.join(str(error).split())}") from None
+    if values.ndim == 0 or not len(values):
+        raise TraceError(f"{path}: must hold at least one entry, got the shape {list(values.shape)}")
+    return values
 
 
 @arch_app.command("list")

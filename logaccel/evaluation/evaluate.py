@@ -1,0 +1,243 @@
+"""How accurate a trained network is on the machine, and what an image costs: batch by batch, resumable."""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from logaccel.cost import layer_energy, load_profile
+from logaccel.errors import ConfigError, TraceError
+from logaccel.evaluation.formats import check_images
+from logaccel.evaluation.run import GraphRun, NodeRun
+from logaccel.formats.encode import decode
+from logaccel.model.reference import run_float
+from logaccel.result import write_whole
+from logaccel.schedule.activity import count_activity
+from logaccel.schedule.folds import plan_folds
+from logaccel.trace import Tensor
+from logaccel.workload.graph import LayerNode
+
+STATE_VERSION = 1
+NOTE = (
+    "cycles and energy are those of the layers on the array, one image at a time; "
+    "pooling, adds off the lane, scratchpads, DRAM and float ops are not in them"
+)
+
+
+@dataclass
+class NodeSums:
+    """What one node added up over the images so far."""
+
+    signal: float = 0.0
+    noise: float = 0.0
+    values: int = 0
+    saturated: int = 0
+    clipped: int = 0
+    live_products: int = 0
+
+
+@dataclass
+class Sums:
+    """Everything that is added up over images: small, whatever the data set."""
+
+    images: int = 0
+    agree: int = 0
+    top1: int = 0
+    top5: int = 0
+    float_top1: int = 0
+    float_top5: int = 0
+    nodes: dict[str, NodeSums] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Accuracy and cost of a model on an architecture. Shares are of `images`; *_error are standard errors."""
+
+    network: str
+    arch: str
+    sums: Sums
+    layers: dict[str, dict[str, Any]]
+    labelled: bool
+    off_array: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, units in the keys."""
+        sums, images = self.sums, self.sums.images
+        shares = {"top1_agreement": sums.agree}
+        if self.labelled:
+            shares |= {
+                "top1": sums.top1, "top5": sums.top5, "float_top1": sums.float_top1, "float_top5": sums.float_top5,
+            }  # fmt: skip
+        tree: dict[str, Any] = {"network": self.network, "arch": self.arch, "images": images}
+        for key, count in shares.items():
+            share = count / images
+            tree[key] = share
+            tree[f"{key}_error"] = math.sqrt(share * (1 - share) / images)
+        tree["cycles_per_image"] = sum(layer["cycles"] for layer in self.layers.values())
+        tree["energy_array_pj_per_image"] = sum(layer["energy_array_pj"] for layer in self.layers.values())
+        tree["off_array"] = list(self.off_array)
+        tree["notes"] = [NOTE]
+        tree["nodes"] = [
+            {
+                "name": name,
+                "snr_db": _decibel(own),
+                "saturated_share": own.saturated / own.values,
+                "clipped_accumulations": own.clipped if name in self.layers else None,
+                **{key: self.layers[name][key] for key in ("cycles", "energy_array_pj") if name in self.layers},
+            }
+            for name, own in sums.nodes.items()
+        ]
+        return tree
+
+    def summary(self) -> str:
+        """Return the result as text."""
+        tree = self.to_dict()
+        lines = [f"{self.network} on {self.arch}: {self.sums.images} images"]
+        for key in ("top1", "float_top1", "top5", "float_top5", "top1_agreement"):
+            if key in tree:
+                lines.append(f"  {key:15} {tree[key]:8.2%} ± {tree[f'{key}_error']:.2%}")
+        lines.append(f"  cycles per image {tree['cycles_per_image']:,}")
+        lines.append(f"  array energy per image {tree['energy_array_pj_per_image'] / 1e6:.3f} µJ")
+        lines.append(f"  {'node':32} {'SNR dB':>8} {'saturated':>10} {'clipped':>9} {'cycles':>12}")
+        for node in tree["nodes"]:
+            snr = "" if node["snr_db"] is None else f"{node['snr_db']:.2f}"
+            clipped = "" if node["clipped_accumulations"] is None else node["clipped_accumulations"]
+            cycles = f"{node['cycles']:,}" if "cycles" in node else ""
+            lines.append(
+                f"  {node['name'][-32:]:32} {snr:>8} {node['saturated_share']:10.3%} {clipped:>9} {cycles:>12}"
+            )
+        off = ", ".join(self.off_array) or "none"
+        return "\n".join([*lines, f"  off the array, in float: {off}", f"  {NOTE}"])
+
+
+def evaluate(
+    run: GraphRun,
+    images: NDArray[Any],
+    labels: NDArray[Any] | None = None,
+    *,
+    batch: int = 32,
+    state: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Run images through the machine and the float network, `batch` at a time.
+
+    state: a file in which the sums are kept after every batch; a run with the same inputs goes on from it.
+    Images may be memory-mapped: a batch is all that is in memory. Raises TraceError or ConfigError.
+    """
+    if batch < 1:
+        raise ConfigError(f"batch: must be at least 1, got {batch}")
+    graph = run.model.graph
+    check_images(images[:1], graph.input_shape)
+    classes = int(np.prod(graph.shapes[graph.output]))
+    if labels is not None:
+        labels = _checked_labels(labels, len(images), classes)
+    key = _fingerprint(run, images, labels)
+    sums = _resumed(state, key)
+    while sums.images < len(images):
+        if progress is not None:
+            progress(sums.images, len(images))
+        part = slice(sums.images, sums.images + batch)
+        values = check_images(images[part], graph.input_shape)
+        _add_batch(sums, run, values, None if labels is None else labels[part])
+        if state is not None:
+            write_whole(state, json.dumps({"version": STATE_VERSION, "key": key, "sums": asdict(sums)}) + "\n")
+    if progress is not None:
+        progress(len(images), len(images))
+    floats = tuple(node.name for node in graph.nodes if type(node).__name__ == "FloatOp")
+    return Evaluation(graph.name, run.arch.name, sums, _costs(run, sums), labels is not None, floats)
+
+
+def _add_batch(sums: Sums, run: GraphRun, images: Tensor, labels: NDArray[np.int64] | None) -> None:
+    output = run.model.graph.output
+    machine: NDArray[Any] = np.empty((0, 0))
+    reference: NDArray[Any] = machine
+    for done, (node, value) in zip(run.run(images), run_float(run.model, images), strict=True):
+        decoded = decode(done.codes, done.number_format)
+        _add_node(sums.nodes.setdefault(node.name, NodeSums()), done, decoded, value)
+        if node.name == output:
+            machine, reference = decoded.reshape(len(images), -1), value.reshape(len(images), -1)
+    sums.images += len(images)
+    sums.agree += int((machine.argmax(axis=1) == reference.argmax(axis=1)).sum())
+    if labels is not None:
+        sums.top1 += _hits(machine, labels, 1)
+        sums.top5 += _hits(machine, labels, 5)
+        sums.float_top1 += _hits(reference, labels, 1)
+        sums.float_top5 += _hits(reference, labels, 5)
+
+
+def _add_node(own: NodeSums, done: NodeRun, decoded: NDArray[np.float64], reference: Tensor) -> None:
+    exact = reference.astype(np.float64)
+    own.signal += float(np.square(exact).sum())
+    own.noise += float(np.square(exact - decoded).sum())
+    own.values += decoded.size
+    own.saturated += done.saturated
+    if done.array is not None:
+        own.clipped += done.array.clipped
+        own.live_products += int(done.array.activity.live_products or 0)
+
+
+def _hits(logits: NDArray[Any], labels: NDArray[np.int64], places: int) -> int:
+    """Return how many labels are among the first places; of equal logits the lower class comes first."""
+    order = np.argsort(-logits, axis=1, kind="stable")[:, :places]
+    return int((order == labels[:, None]).any(axis=1).sum())
+
+
+def _costs(run: GraphRun, sums: Sums) -> dict[str, dict[str, Any]]:
+    """Return cycles and energy of one image by layer; live products are the mean over the images, rounded."""
+    profile = load_profile(run.arch.cost_profile)
+    costs = {}
+    for node in (node for node in run.model.graph.nodes if isinstance(node, LayerNode)):
+        arch = run.archs[node.name]
+        matrix = node.layer.matrix(1)
+        plan = plan_folds(matrix, arch.array, arch.dataflow)
+        activity = count_activity(plan, round(sums.nodes[node.name].live_products / sums.images))
+        datapath = arch.pe.datapath(run.formats.tensors[node.inputs[0]], run.formats.filters[node.name])
+        energy = layer_energy(profile, datapath, arch, activity, run.formats.tensors[node.name], matrix)
+        costs[node.name] = {"cycles": plan.compute_cycles + arch.post.stages, "energy_array_pj": energy.array_pj}
+    return costs
+
+
+def _decibel(own: NodeSums) -> float | None:
+    return 10 * math.log10(own.signal / own.noise) if own.noise > 0 and own.signal > 0 else None
+
+
+def _checked_labels(labels: NDArray[Any], images: int, classes: int) -> NDArray[np.int64]:
+    values = np.asarray(labels)
+    if values.dtype.kind not in "iu":
+        raise TraceError(f"labels: must hold integers, got {values.dtype}")
+    if values.shape != (images,):
+        raise TraceError(f"labels: must have the shape [{images}], one for each image, got {list(values.shape)}")
+    if values.min() < 0 or values.max() >= classes:
+        raise TraceError(f"labels: must be 0 … {classes - 1}, got {values.min()} … {values.max()}")
+    return values.astype(np.int64)
+
+
+def _fingerprint(run: GraphRun, images: NDArray[Any], labels: NDArray[Any] | None) -> str:
+    """Return a hash of everything that the sums depend on; of the images the shape and every 101st."""
+    digest = hashlib.sha256(repr((run.model.graph, run.arch, run.formats, images.shape, str(images.dtype))).encode())
+    for own in run.model.parameters.values():
+        digest.update(own.filter.tobytes())
+        digest.update(own.bias.tobytes())
+    digest.update(np.ascontiguousarray(images[::101]).tobytes())
+    digest.update(b"" if labels is None else labels.tobytes())
+    return digest.hexdigest()
+
+
+def _resumed(state: str | Path | None, key: str) -> Sums:
+    if state is None or not Path(state).exists():
+        return Sums()
+    try:
+        tree = json.loads(Path(state).read_text(encoding="utf-8"))
+        if tree["version"] != STATE_VERSION or tree["key"] != key:
+            raise ConfigError(f"{state}: belongs to another evaluation; give another file or delete it")
+        sums = Sums(**tree["sums"])
+        sums.nodes = {name: NodeSums(**own) for name, own in tree["sums"]["nodes"].items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{state}: is no state of an evaluation: {error}") from None
+    return sums

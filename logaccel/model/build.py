@@ -1,0 +1,109 @@
+"""Grow a graph node by node, folding what the lane below the array does for free into the layer before it.
+
+Folded, where nothing else reads the layer's tensor: a scale and shift per channel (batch norm, a bias), in
+float64 and rounded once; a residual add; the ReLU after either.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from logaccel.model.model import Model, Parameters
+from logaccel.workload.graph import INPUT, Add, Clip, Graph, LayerNode, Node, Shape, shape_of
+
+Floats = NDArray[np.float64]
+
+
+@dataclass
+class Builder:
+    """A graph in the making. `tensors` maps names of the file to tensors of the graph."""
+
+    input_shape: Shape
+    uses: Counter[str]
+    tensors: dict[str, str] = field(default_factory=dict)
+    nodes: dict[str, Node] = field(default_factory=dict)
+    shapes: dict[str, Shape] = field(default_factory=dict)
+    parameters: dict[str, tuple[Floats, Floats]] = field(default_factory=dict)
+    reads: Counter[str] = field(default_factory=Counter)
+
+    def start(self, input_name: str) -> None:
+        """Name the input."""
+        self.name(input_name, INPUT)
+        self.shapes[INPUT] = self.input_shape
+
+    def name(self, tensor: str, target: str) -> None:
+        """Let a name of the file stand for a tensor of the graph, with all its readers."""
+        self.tensors[tensor] = target
+        self.reads[target] += self.uses[tensor]
+
+    def alias(self, tensor: str, target: str) -> None:
+        """Let an operator vanish: its output is its input."""
+        self.reads[target] -= 1
+        self.name(tensor, target)
+
+    def put(self, tensor: str, node: Node) -> None:
+        """Append a node. Raises ValueError where its inputs do not fit."""
+        self.shapes[node.name] = shape_of(node, [self.shapes[name] for name in node.inputs])
+        self.nodes[node.name] = node
+        self.name(tensor, node.name)
+
+    def put_layer(self, tensor: str, node: LayerNode, weights: NDArray[Any], bias: NDArray[Any]) -> None:
+        """Append a layer with its parameters."""
+        self.put(tensor, node)
+        self.parameters[node.name] = (weights.astype(np.float64), bias.astype(np.float64))
+
+    def open_layer(self, tensor: str) -> LayerNode | None:
+        """Return the layer that makes a tensor if what follows may still be folded into it."""
+        node = self.nodes.get(tensor)
+        if isinstance(node, LayerNode) and not node.layer.relu and self.reads[tensor] == 1:
+            return node
+        return None
+
+    def scale(self, node: LayerNode, factor: Floats, shift: Floats) -> bool:
+        """Fold y = x · factor[m] + shift[m] into a layer; False where a residual stands between."""
+        if len(node.inputs) > 1:
+            return False
+        weights, bias = self.parameters[node.name]
+        turned = factor.reshape(-1, *[1] * (weights.ndim - 1))
+        self.parameters[node.name] = (weights * turned, bias * factor + shift)
+        return True
+
+    def rectify(self, tensor: str, source: str, name: str) -> None:
+        """Add a ReLU: in the lane of the layer or add before it where it can be, else as a node."""
+        layer, node = self.open_layer(source), self.nodes.get(source)
+        if layer is not None:
+            self.nodes[source] = replace(layer, layer=layer.layer.model_copy(update={"relu": True}))
+            self.alias(tensor, source)
+        elif isinstance(node, Add) and not node.relu and self.reads[source] == 1:
+            self.nodes[source] = replace(node, relu=True)
+            self.alias(tensor, source)
+        else:
+            self.put(tensor, Clip(name, (source,)))
+
+    def add(self, tensor: str, terms: tuple[str, str], name: str) -> None:
+        """Add two tensors: in the lane of the later layer that makes one of them, else as a node."""
+        if self.shapes[terms[0]] != self.shapes[terms[1]]:
+            raise ValueError(f"adds tensors of one shape, got {[list(self.shapes[term]) for term in terms]}")
+        order = list(self.nodes)
+        for own, other in sorted(
+            (terms, terms[::-1]), key=lambda pair: -order.index(pair[0]) if pair[0] in order else 1
+        ):
+            layer = self.open_layer(own)
+            if layer is not None and len(layer.inputs) == 1 and own != other:
+                del self.nodes[own]  # it runs once its residual is there: nothing else reads it
+                self.nodes[own] = replace(layer, inputs=(*layer.inputs, other))
+                self.alias(tensor, own)
+                return
+        self.put(tensor, Add(name, terms))
+
+    def model(self, name: str, output: str, source: str) -> Model:
+        """Return what was built; parameters are rounded to float32 here, once."""
+        graph = Graph(name, self.input_shape, tuple(self.nodes.values()), output, source)
+        rounded = {
+            key: Parameters(*(np.ascontiguousarray(part, np.float32) for part in parts))
+            for key, parts in self.parameters.items()
+        }
+        return Model(graph, rounded)

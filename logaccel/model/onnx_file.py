@@ -1,0 +1,157 @@
+"""ONNX files as plain records: parsed, bounded, checked. Nothing in them is executed; external data is refused."""
+
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from logaccel.errors import ConfigError, WorkloadError
+from logaccel.workload.graph import MOST_ELEMENTS, Shape
+
+LARGEST_FILE_BYTES = 2**31 - 1  # a protobuf message has no more
+MOST_NODES = 100_000
+_ITEM_BYTES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2}  # by ONNX data type
+
+
+@dataclass(frozen=True)
+class OnnxNode:
+    """One operator: attributes as plain Python values or arrays, '' for an input left out."""
+
+    op: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxGraph:
+    """What an ONNX file holds. input_shape is that of one image."""
+
+    subject: str
+    name: str
+    input_name: str
+    input_shape: Shape
+    output_name: str
+    nodes: tuple[OnnxNode, ...]
+    constants: dict[str, NDArray[Any]]
+
+
+def read_onnx(path: Path) -> OnnxGraph:
+    """Read an ONNX file. Raises WorkloadError, one line for every problem; ConfigError without the extra."""
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError:
+        raise ConfigError(f"{path}: reading ONNX files needs the extra: pip install 'logaccel[onnx]'") from None
+    try:
+        size = path.stat().st_size
+        if size > LARGEST_FILE_BYTES:
+            raise WorkloadError(f"{path}: must be at most {LARGEST_FILE_BYTES} bytes, got {size}")
+        model = onnx.ModelProto.FromString(path.read_bytes())
+    except OSError as error:
+        raise WorkloadError(f"{path}: cannot be read: {error.strerror}") from None
+    except (DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise WorkloadError(f"{path}: is no ONNX file, or a damaged one: {' '.join(str(error).split())}") from None
+    faults: list[str] = []
+    graph = model.graph
+    if not graph.node:
+        raise WorkloadError(f"{path}: is no ONNX file, or one without nodes")
+    if len(graph.node) > MOST_NODES:
+        raise WorkloadError(f"{path}: must have at most {MOST_NODES} nodes, got {len(graph.node)}")
+    constants = {
+        tensor.name: array
+        for tensor in graph.initializer
+        if (array := _array(tensor, f"{path}: initializer {tensor.name}", faults)) is not None
+    }
+    initialized = {tensor.name for tensor in graph.initializer}
+    if graph.sparse_initializer:
+        faults.append(f"{path}: sparse initializers are not supported")
+    inputs = [value for value in graph.input if value.name not in initialized]
+    if len(inputs) != 1 or len(graph.output) != 1:
+        faults.append(f"{path}: must have one input and one output, got {len(inputs)} and {len(graph.output)}")
+    shape = _image_shape(inputs[0], str(path), faults) if inputs else ()
+    nodes = tuple(_node(node, index, str(path), faults) for index, node in enumerate(graph.node))
+    if faults:
+        raise WorkloadError("\n".join(faults))
+    for node in nodes:
+        if node.op == "Constant" and len(node.outputs) == 1:
+            value = next((node.attributes[key] for key in _CONSTANTS if key in node.attributes), None)
+            if value is not None:
+                constants[node.outputs[0]] = np.asarray(value)
+    return OnnxGraph(str(path), path.stem, inputs[0].name, shape, graph.output[0].name, nodes, constants)
+
+
+_CONSTANTS = ("value", "value_float", "value_floats", "value_int", "value_ints")
+
+
+def _node(node: Any, index: int, subject: str, faults: list[str]) -> OnnxNode:
+    name = node.name or (node.output[0] if node.output else f"node {index}")
+    place = f"{subject}: node {name} ({node.op_type})"
+    attributes: dict[str, Any] = {}
+    for attribute in node.attribute:
+        match attribute.type:
+            case 1:
+                attributes[attribute.name] = float(attribute.f)
+            case 2:
+                attributes[attribute.name] = int(attribute.i)
+            case 3:
+                attributes[attribute.name] = attribute.s.decode("utf-8", "replace")
+            case 4:
+                attributes[attribute.name] = _array(attribute.t, f"{place}: {attribute.name}", faults)
+            case 6:
+                attributes[attribute.name] = [float(value) for value in attribute.floats]
+            case 7:
+                attributes[attribute.name] = [int(value) for value in attribute.ints]
+            case kind:
+                attributes[attribute.name] = f"an attribute of type {kind}"
+    op = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+    return OnnxNode(op, name, tuple(node.input), tuple(node.output), attributes)
+
+
+def _array(tensor: Any, place: str, faults: list[str]) -> NDArray[Any] | None:
+    """Return a tensor's values; its sizes are checked against the bytes that are there before anything is made."""
+    from onnx import numpy_helper
+
+    if tensor.data_location == 1 or tensor.external_data:
+        faults.append(f"{place}: its data lies in another file; save the model with its data inside")
+        return None
+    count = prod(tensor.dims)
+    if any(size < 0 for size in tensor.dims) or count > MOST_ELEMENTS:
+        faults.append(f"{place}: must have 0 … {MOST_ELEMENTS} elements, got the shape {list(tensor.dims)}")
+        return None
+    if tensor.data_type not in _ITEM_BYTES:
+        faults.append(f"{place}: data type {tensor.data_type} is not supported")
+        return None
+    if tensor.HasField("raw_data") and len(tensor.raw_data) != count * _ITEM_BYTES[tensor.data_type]:
+        faults.append(f"{place}: {list(tensor.dims)} does not fit its {len(tensor.raw_data)} bytes")
+        return None
+    try:
+        values = np.asarray(numpy_helper.to_array(tensor))
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        faults.append(f"{place}: cannot be read: {' '.join(str(error).split())}")
+        return None
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        bounds = values[~np.isfinite(values)]
+        if values.size > 1 or np.isnan(bounds).any():
+            faults.append(f"{place}: must be finite, got {bounds.flat[0]}")
+            return None
+    return values
+
+
+def _image_shape(value: Any, subject: str, faults: list[str]) -> Shape:
+    """Return the shape behind the batch axis, which alone may be open."""
+    dims = list(value.type.tensor_type.shape.dim)
+    if len(dims) not in (2, 4):
+        faults.append(f"{subject}: input {value.name}: must have the axes N, C, H, W or N, C, got {len(dims)} axes")
+        return ()
+    sizes = []
+    for axis, dim in enumerate(dims[1:], start=1):
+        if not dim.HasField("dim_value") or not 1 <= dim.dim_value <= 2**24:
+            got = repr(dim.dim_param) if dim.dim_param else dim.dim_value
+            faults.append(f"{subject}: input {value.name}: axis {axis} must be a fixed size, got {got}")
+        sizes.append(dim.dim_value)
+    return tuple(sizes)
