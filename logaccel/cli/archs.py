@@ -1,0 +1,60 @@
+"""`logaccel arch` and `logaccel schema`: architectures as files."""
+
+from typing import Annotated
+
+import typer
+
+from logaccel.cli.app import app, arch_app
+from logaccel.cli.inputs import load_architectures
+from logaccel.cli.options import JsonOption, SetOption
+from logaccel.cli.output import print_json
+from logaccel.errors import ConfigError, LogaccelError
+
+
+@arch_app.command("list")
+def arch_list() -> None:
+    """List the architectures that ship with logaccel."""
+    from logaccel.arch import load_arch, shipped_architectures
+
+    for name in shipped_architectures():
+        typer.echo(f"{name:34} {load_arch(name).description}")
+
+
+@arch_app.command("check")
+def arch_check(files: Annotated[list[str], typer.Argument(help="architecture files or names")]) -> None:
+    """Check architecture files; every problem of every file is reported at once."""
+    from logaccel.arch import load_arch
+
+    faults = []
+    for file in files:
+        try:
+            load_arch(file)
+            typer.echo(f"{file}: ok")
+        except LogaccelError as error:
+            faults.append(str(error))
+    if faults:
+        raise ConfigError("\n".join(faults))
+
+
+@arch_app.command("show")
+def arch_show(
+    arch: Annotated[str, typer.Argument(help="architecture file or name")],
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show an architecture with all defaults filled in, as YAML that can be edited and run."""
+    import yaml
+
+    tree = load_architectures([arch], settings)[0].model_dump()
+    if as_json:
+        print_json(tree)
+    else:
+        typer.echo(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), nl=False)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of architecture files, for editors."""
+    from logaccel.arch import json_schema
+
+    print_json(json_schema())

@@ -1,0 +1,75 @@
+"""`logaccel evaluate`: a trained network on the simulated machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from logaccel.cli.app import app
+from logaccel.cli.inputs import load_architectures, open_array
+from logaccel.cli.options import BackendOption, EngineOption, JsonOption, OutputOption, SetOption
+from logaccel.cli.output import check_folder, print_json, progress
+
+CALIBRATION_IMAGES = 16
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="trained network (.onnx)")],
+    images: Annotated[Path, typer.Argument(help="images (.npy), N first, normalised as the network expects")],
+    labels: Annotated[Path | None, typer.Argument(help="classes (.npy), one an image")] = None,
+    arch: Annotated[str, typer.Option("--arch", "-a", help="architecture: a shipped name or a YAML file")] = (
+        "shift_4b_16x16"
+    ),
+    settings: SetOption = None,
+    batch: Annotated[int, typer.Option("--batch", "-b", min=1, help="images in memory at a time")] = 32,
+    engine: EngineOption = "fold",
+    backend: BackendOption = "blas",
+    calibration: Annotated[
+        Path | None, typer.Option(help="images (.npy) to calibrate on; default: the first 16")
+    ] = None,
+    method: Annotated[str, typer.Option(help="max, percentile or least_squares")] = "least_squares",
+    formats: Annotated[
+        Path | None, typer.Option(help="formats (.yaml) of an earlier run, instead of calibrating")
+    ] = None,
+    save_formats: Annotated[Path | None, typer.Option(help="write the formats (.yaml)")] = None,
+    state: Annotated[Path | None, typer.Option(help="file to go on from after an interruption")] = None,
+    as_json: JsonOption = False,
+    output: OutputOption = None,
+) -> None:
+    """Run a trained network on the simulated machine: accuracy, agreement, cycles and energy per image."""
+    from logaccel import evaluation
+    from logaccel.evaluation.formats import check_images
+    from logaccel.model.onnx_import import load_onnx
+    from logaccel.result import write_whole
+
+    for path in (output, save_formats, state):
+        if path is not None:
+            check_folder(path)
+    accelerator, network, data = load_architectures([arch], settings)[0], load_onnx(model), open_array(images)
+    shape = network.graph.input_shape
+    if formats is not None:
+        chosen = evaluation.load_formats(formats)
+    else:
+        check_images(data[:1], shape, str(images))
+        samples = data[:CALIBRATION_IMAGES] if calibration is None else open_array(calibration)
+        samples = check_images(samples, shape, str(images if calibration is None else calibration))
+        chosen = evaluation.calibrate(network, accelerator, samples, method)  # type: ignore[arg-type]
+    run = evaluation.GraphRun(network, accelerator, chosen, engine, backend)
+    if save_formats is not None:
+        evaluation.save_formats(chosen, network.name, save_formats)
+    with progress() as report:
+        result = evaluation.evaluate(
+            run, data, None if labels is None else open_array(labels), batch=batch, state=state,
+            progress=lambda done, total: report(done / total, f"{done} of {total} images"),
+        )  # fmt: skip
+    if output is not None and as_json:
+        import json
+
+        write_whole(output, json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n")
+    elif as_json:
+        print_json(result.to_dict())
+    elif output is not None:
+        write_whole(output, result.summary() + "\n")
+    else:
+        typer.echo(result.summary())

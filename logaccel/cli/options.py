@@ -1,0 +1,30 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+TraceOption = Annotated[
+    Path | None, typer.Option("--trace", "-t", help="trace file (.npz); default: the bundled digits trace")
+]
+NetworkOption = Annotated[
+    str | None,
+    typer.Option("--network", "-n", help="shapes only: alexnet, vgg16, resnet18, mobilenet_v1, YAML, SCALE-Sim CSV"),
+]
+BatchOption = Annotated[int | None, typer.Option("--batch", "-b", min=1, help="images (with --network)")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="vary the architecture, e.g. array.rows=32")
+]
+EngineOption = Annotated[str, typer.Option(help="fold (fast) or register (every register, every cycle)")]
+BackendOption = Annotated[str, typer.Option(help="fold engine: kernel (shift and add) or blas (where exact)")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
+CsvOption = Annotated[bool, typer.Option("--csv", help="print CSV instead of tables")]
+OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="write what would be printed to a file")]
+KeepOption = Annotated[
+    Path | None,
+    typer.Option("--keep", metavar="DIR", help="keep finished rows there; the same command goes on from them"),
+]
+LayerOption = Annotated[str | None, typer.Option("--layer", "-l", help="a layer of the trace; default: its first")]
+ImagesOption = Annotated[int, typer.Option("--images", min=1, help="the first so many images of the trace")]
+PlotOption = Annotated[Path | None, typer.Option("--plot", help="draw a figure (.png, .svg or .pdf)")]

@@ -1,0 +1,83 @@
+"""`logaccel rtl` and `logaccel waveform`: the accelerator as Verilog, and what its registers do."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from logaccel.cli.app import app, rtl_app
+from logaccel.cli.inputs import load_architectures
+from logaccel.cli.options import ImagesOption, LayerOption, SetOption, TraceOption
+from logaccel.cli.output import DIFFERENT, check_folder, progress
+
+if TYPE_CHECKING:
+    from logaccel.rtl.verify import RtlLayer
+
+
+@rtl_app.command("export")
+def rtl_export(
+    arch: Annotated[str, typer.Argument(help="architecture: a shipped name or a YAML file")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="folder to make; it must not exist")],
+    trace: TraceOption = None,
+    layer: LayerOption = None,
+    images: ImagesOption = 1,
+    settings: SetOption = None,
+) -> None:
+    """Write Verilog, parameters, bench, operands, expected results and a Makefile: a folder that stands alone."""
+    from logaccel.rtl.verify import export
+
+    chosen = _rtl_layer(arch, trace, layer, images, settings)
+    export(chosen, output)
+    typer.echo(f"{output}: {chosen.job.layer.name} on {chosen.arch.name}; `make icarus` or `make verilator` runs it")
+
+
+@rtl_app.command("verify")
+def rtl_verify(
+    arch: Annotated[str, typer.Argument(help="architecture: a shipped name or a YAML file")],
+    trace: TraceOption = None,
+    layer: LayerOption = None,
+    images: ImagesOption = 1,
+    settings: SetOption = None,
+    simulator: Annotated[str, typer.Option(help="icarus, verilator, or auto: Icarus for small layers")] = "auto",
+    registers: Annotated[
+        bool | None,
+        typer.Option(help="compare every PE register in every cycle (Icarus); default: where the layer is small"),
+    ] = None,
+) -> None:
+    """Run a layer in a Verilog simulator and compare every word, every cycle and, if small, every register."""
+    from logaccel.cosimulation import verify_layer
+
+    chosen = _rtl_layer(arch, trace, layer, images, settings)
+    with progress() as report:
+        done = verify_layer(chosen, simulator, registers, lambda n, total: report(n / total, "registers"))
+    typer.echo(str(done))
+    if not done.equal:
+        raise typer.Exit(DIFFERENT)
+
+
+@app.command("waveform")
+def draw_waveform(
+    vcd: Annotated[Path, typer.Argument(help="waveform (.vcd), of this simulator or of any other")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="figure to write (.png, .svg or .pdf)")],
+    signals: Annotated[
+        list[str] | None, typer.Option("--signals", "-s", help="pattern of full names, e.g. '*row[[]0]*pe.psum'")
+    ] = None,
+    first_ns: Annotated[int | None, typer.Option("--from", help="first nanosecond; default: the dump's first")] = None,
+    end_ns: Annotated[int | None, typer.Option("--to", help="end in nanoseconds; default: the dump's end")] = None,
+) -> None:
+    """Draw a window of a waveform for a document."""
+    from logaccel.report.figure import save_figure
+    from logaccel.report.waves import plot_waveform
+    from logaccel.rtl.vcd import read_vcd
+
+    check_folder(output)
+    save_figure(plot_waveform(read_vcd(vcd), signals or ["*"], first_ns, end_ns, vcd.name), output)
+    typer.echo(f"wrote {output}", err=True)
+
+
+def _rtl_layer(arch: str, trace: Path | None, layer: str | None, images: int, settings: list[str] | None) -> "RtlLayer":
+    from logaccel.cosimulation import rtl_layer
+    from logaccel.trace import load_trace
+
+    loaded = load_trace(trace)
+    return rtl_layer(loaded, load_architectures([arch], settings)[0], layer or loaded.layers[0].layer.name, images)

@@ -1,0 +1,139 @@
+"""`logaccel simulate` and `logaccel compare`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from logaccel.cli.app import app
+from logaccel.cli.inputs import load_architectures, load_workload
+from logaccel.cli.options import (
+    BackendOption,
+    BatchOption,
+    CsvOption,
+    EngineOption,
+    JsonOption,
+    KeepOption,
+    LayerOption,
+    NetworkOption,
+    OutputOption,
+    PlotOption,
+    SetOption,
+    TraceOption,
+)
+from logaccel.cli.output import check_folder, check_targets, emit, interruptible, progress
+from logaccel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from logaccel.arch import Architecture
+
+
+@app.command()
+def simulate(
+    arch: Annotated[str, typer.Argument(help="architecture: a shipped name or a YAML file")] = "shift_4b_16x16",
+    trace: TraceOption = None,
+    network: NetworkOption = None,
+    batch: BatchOption = None,
+    chained: Annotated[bool, typer.Option(help="feed each layer the codes of the layer before it")] = False,
+    settings: SetOption = None,
+    engine: EngineOption = "fold",
+    backend: BackendOption = "kernel",
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+    output: OutputOption = None,
+    plot: PlotOption = None,
+    waveform: Annotated[
+        Path | None, typer.Option(help="write every PE register of one fold (.vcd); needs --engine register")
+    ] = None,
+    layer: LayerOption = None,
+    fold: Annotated[int | None, typer.Option("--fold", "-f", min=0, help="the fold of --waveform; default: 0")] = None,
+) -> None:
+    """Run one workload on one architecture."""
+    from logaccel.simulation import simulate as run
+
+    check_targets(as_json, as_csv, output, plot)
+    _check_waveform(waveform, layer, fold, engine, network)
+    workload, accelerator = load_workload(trace, network, batch), load_architectures([arch], settings)[0]
+    if waveform is not None:
+        _write_waveform(workload, accelerator, waveform, layer, fold or 0)
+    with progress() as report:
+        result = run(
+            workload,
+            accelerator,
+            engine=engine,  # type: ignore[arg-type]
+            backend=backend,  # type: ignore[arg-type]
+            chained=chained,
+            progress=lambda done, total, layer: report(done / total, layer),
+        )
+    from logaccel.report.csv import layers_csv
+    from logaccel.report.text import summary_renderables
+
+    if plot is not None:
+        from logaccel.report.plots import plot_result, save_figure
+
+        save_figure(plot_result(result), plot)
+    emit(result, as_json, layers_csv if as_csv else None, summary_renderables, output)
+
+
+@app.command()
+def compare(
+    archs: Annotated[list[str] | None, typer.Argument(help="architectures; default: the standard eight")] = None,
+    trace: TraceOption = None,
+    network: NetworkOption = None,
+    batch: BatchOption = None,
+    settings: SetOption = None,
+    engine: EngineOption = "fold",
+    backend: BackendOption = "kernel",
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+    output: OutputOption = None,
+    plot: PlotOption = None,
+    keep: KeepOption = None,
+) -> None:
+    """Run one workload on several architectures, side by side: multipliers against shifters by default."""
+    from logaccel.comparison import STANDARD_ARCHITECTURES
+    from logaccel.comparison import compare as run
+
+    check_targets(as_json, as_csv, output, plot)
+    workload = load_workload(trace, network, batch)
+    accelerators = load_architectures(archs or list(STANDARD_ARCHITECTURES), settings)
+    with interruptible(keep), progress() as report:
+        comparison = run(
+            workload,
+            accelerators,
+            engine=engine,  # type: ignore[arg-type]
+            backend=backend,  # type: ignore[arg-type]
+            keep=keep,
+            progress=report,
+        )
+    from logaccel.report.csv import comparison_csv
+    from logaccel.report.text import comparison_renderables
+
+    if plot is not None:
+        from logaccel.report.plots import plot_comparison, save_figure
+
+        save_figure(plot_comparison(comparison), plot)
+    emit(comparison, as_json, comparison_csv if as_csv else None, comparison_renderables, output)
+
+
+def _check_waveform(
+    waveform: Path | None, layer: str | None, fold: int | None, engine: str, network: str | None
+) -> None:
+    if waveform is None:
+        if layer is not None or fold is not None:
+            raise ConfigError("--layer and --fold: go with --waveform")
+        return
+    check_folder(waveform)
+    if engine != "register":
+        raise ConfigError(f"--waveform: needs --engine register, got {engine}")
+    if network is not None:
+        raise ConfigError("--waveform: needs a trace; --network has shapes only")
+
+
+def _write_waveform(trace: Any, arch: "Architecture", path: Path, layer: str | None, fold: int) -> None:
+    from logaccel.cosimulation import rtl_layer, write_waveform
+
+    chosen = rtl_layer(trace, arch, layer or trace.layers[0].layer.name)
+    with progress() as report:
+        first, end = write_waveform(chosen, fold, path, lambda n, total: report(n / total, "waveform"))
+    typer.echo(f"wrote {path}: {chosen.job.layer.name}, fold {fold}, cycles {first} to {end - 1}", err=True)

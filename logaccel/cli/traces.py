@@ -1,0 +1,66 @@
+"""`logaccel trace`: make and inspect traces."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from logaccel.cli.app import trace_app
+from logaccel.cli.inputs import open_array
+from logaccel.cli.options import JsonOption
+from logaccel.cli.output import check_folder, print_json, print_tables
+
+
+@trace_app.command("synth")
+def trace_synth(
+    network: Annotated[str, typer.Argument(help="network: a shipped name, a YAML file or a SCALE-Sim CSV")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="trace file to write (.npz)")],
+    seed: Annotated[int, typer.Option(min=0, help="same seed, same bits")] = 0,
+    batch: Annotated[int | None, typer.Option("--batch", "-b", min=1, help="images")] = None,
+    zero_share: Annotated[float, typer.Option(min=0, max=1, help="share of zeros after a ReLU")] = 0.5,
+) -> None:
+    """Draw a trace of realistic statistics for the shapes of a network."""
+    from logaccel.trace import save_trace, synthesize_trace
+    from logaccel.workload import load_network
+
+    check_folder(output)
+    drawn = synthesize_trace(load_network(network, batch), seed=seed, zero_share=zero_share)
+    save_trace(drawn, output)
+    typer.echo(f"{output}: {drawn.name}, {len(drawn.layers)} layers, batch {drawn.batch}, seed {seed}")
+
+
+@trace_app.command("info")
+def trace_info(
+    path: Annotated[Path | None, typer.Argument(help="trace file; default: the bundled one")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a trace holds: layers, shapes, zeros, ranges, source."""
+    from logaccel.report.text import trace_renderables
+    from logaccel.trace import load_trace
+
+    trace = load_trace(path)
+    if as_json:
+        from logaccel.report.text import trace_dict
+
+        print_json(trace_dict(trace))
+    else:
+        print_tables(trace_renderables(trace))
+
+
+@trace_app.command("capture")
+def trace_capture(
+    model: Annotated[Path, typer.Argument(help="trained network (.onnx)")],
+    images: Annotated[Path, typer.Argument(help="images (.npy), N first, normalised as the network expects")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="trace file to write (.npz)")],
+) -> None:
+    """Record the tensors of every layer of a trained network on some images."""
+    from logaccel.evaluation.formats import check_images
+    from logaccel.model.capture import capture_trace
+    from logaccel.model.onnx_import import load_onnx
+    from logaccel.trace import save_trace
+
+    check_folder(output)
+    network = load_onnx(model)
+    trace = capture_trace(network, check_images(open_array(images), network.graph.input_shape, str(images)))
+    save_trace(trace, output)
+    typer.echo(f"{output}: {trace.name}, {len(trace.layers)} layers, batch {trace.batch}")
