@@ -14,6 +14,7 @@ from matplotlib.text import Text
 from report_cases import PES, architecture, comparison, network, result
 from rich.cells import cell_len
 
+import logaccel
 from logaccel import units
 from logaccel.errors import ConfigError
 from logaccel.report.csv import comparison_csv, layers_csv
@@ -421,3 +422,15 @@ def test_quantities_are_written_with_sensible_prefixes(text: str, expected: str)
 def test_a_column_has_one_unit_and_keeps_its_smallest_value() -> None:
     scale = units.energy_scale([15.0, 4200.0, 0.0])
     assert (scale.unit, scale.text(15.0), scale.text(4200.0)) == ("nJ", "0.015", "4.200")
+
+
+def test_stalls_are_shown_where_there_is_a_memory() -> None:
+    memory = {"ifmap_bytes": 65536, "filter_bytes": 65536, "ofmap_bytes": 65536, "dram": {"bits_per_cycle": 8}}
+    found = logaccel.simulate(
+        logaccel.load_network("alexnet"), logaccel.load_arch("shift_4b_ws_16x16").replace(memory=memory)
+    )
+    rows = merged(summary_text(found, 120))
+    assert any(layer.stall_cycles for layer in found.layers)
+    assert all(near(rows[layer.name], "of them stalled", layer.stall_cycles) for layer in found.layers)
+    assert near(rows["total"], "cycles", found.total_cycles)
+    assert "of them" not in summary_text(result(architecture()), 120)

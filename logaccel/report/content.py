@@ -64,6 +64,7 @@ def layer_grid(result: SimulationResult) -> Grid:
         Column(
             "cycles", (*(format_cycles(x.total_cycles) for x in layers), format_cycles(result.total_cycles)), "time"
         ),
+        *_stall_columns(result),
         Column("folds", (*(f"{x.folds:,}" for x in layers), f"{sum(x.folds for x in layers):,}"), "time"),
         Column("spatial\nutil. %", (*(format_percent(x.spatial_utilization) for x in layers), ""), "time"),
         Column(
@@ -90,6 +91,14 @@ def layer_grid(result: SimulationResult) -> Grid:
         Column("exact\nneeds", (*(str(x.exact_acc_bits) for x in layers), ""), "values"),
     ]
     return Grid("Layers", _layer_key(layers, total=True), tuple(columns), has_total=True)
+
+
+def _stall_columns(result: SimulationResult) -> list[Column]:
+    """Cycles in which the array waits, where there is a memory to wait for; `cycles` hold them."""
+    if result.arch.memory is None:
+        return []
+    cells = tuple(format_cycles(layer.stall_cycles) for layer in result.layers)
+    return [Column("of them\nstalled", (*cells, format_cycles(sum(x.stall_cycles for x in result.layers))), "time")]
 
 
 def component_grid(result: SimulationResult) -> Grid:
