@@ -77,7 +77,7 @@ def run_tests(workshop: Path, test: str) -> subprocess.CompletedProcess[str]:
         file = workshop / "tests" / PROBE
         file.write_text(PROBE_TEXT.replace('"KINDS"', repr(test.split(", "))), encoding="utf-8")
     environment = os.environ | {"PYTHONPATH": str(workshop), "NUMBA_DISABLE_JIT": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"tests/{file.name}"]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider", f"tests/{file.name}"]
     return subprocess.run(command, cwd=workshop, env=environment, capture_output=True, text=True, timeout=300)
 
 

@@ -10,6 +10,7 @@ from logaccel.rtl.vcd import Changes, Waveform
 
 MOST_SIGNALS = 60
 _UNKNOWN, _BOX = "#D55E00", "#0072B2"
+_DIGITS_ACROSS = 170  # that the figure holds side by side
 _HALF = 0.36  # of a signal's row
 
 
@@ -36,7 +37,7 @@ def plot_waveform(
     axes = figure.add_subplot()
     shared = _shared_scope(names)
     for place, name in enumerate(names):
-        _draw(axes, shown.changes[name], end, place, waveform.bits[name] == 1)
+        _draw(axes, shown.changes[name], (first, end), place, waveform.bits[name] == 1)
     axes.set_yticks(range(len(names)), [".".join(name[shared:]) for name in names])
     plain(axes.get_yticklabels())
     axes.set_ylim(len(names) - 0.4, -0.6)
@@ -56,7 +57,10 @@ def _shared_scope(names: list[tuple[str, ...]]) -> int:
     return next((n for n in range(shortest) if len({name[n] for name in names}) > 1), shortest)
 
 
-def _draw(axes: Axes, changes: Changes, end: int, place: int, single: bool) -> None:
+def _draw(axes: Axes, changes: Changes, window: tuple[int, int], place: int, single: bool) -> None:
+    """Draw one signal; a value that is wider than the time it stands is left out, its box stays."""
+    end = window[1]
+    narrowest = (window[1] - window[0]) / _DIGITS_ACROSS
     ends = [time for time, _ in changes[1:]] + [end]
     for (time, value), until in zip(changes, ends, strict=True):
         unknown = not set(value) <= {"0", "1"}
@@ -67,7 +71,6 @@ def _draw(axes: Axes, changes: Changes, end: int, place: int, single: bool) -> N
             continue
         low, high = place + _HALF, place - _HALF
         axes.fill_between([time, until], low, high, facecolor=colour, alpha=0.12, edgecolor=colour, linewidth=0.8)
-        axes.text(
-            (time + until) / 2, place, "x" if unknown else f"{int(value, 2):x}",
-            ha="center", va="center", fontsize=6, color=INK, clip_on=True,
-        )  # fmt: skip
+        text = "x" if unknown else f"{int(value, 2):x}"
+        if until - time >= len(text) * narrowest:
+            axes.text((time + until) / 2, place, text, ha="center", va="center", fontsize=6, color=INK, clip_on=True)
