@@ -27,7 +27,7 @@ PAPER = "test_paper.py"
 MUTANTS = [
     ("engine/kernels_tile.py", "min(max(exact, low), high)", "min(max(exact, low), high - 1)", "multiply"),
     ("engine/kernels_tile.py", "rounding if product < unit(0)", "rounding if product > unit(0)", "decode"),
-    ("engine/kernels_tile.py", "words[b2 + m] << a2", "words[b2 + m] << a3", "shift"),
+    ("engine/kernels_tile.py", "shift_left(words[b2 + m], a2)", "shift_left(words[b2 + m], a3)", "shift"),
     ("engine/kernels_tile.py", "words[b1 + m] * a1", "words[b1 + m] * a0", "multiply"),
     ("engine/kernels_logs.py", "old if old > product else product", "old if old < product else product", "logsum"),
     ("engine/kernels_sums.py", "found += np.uint64(plane >= 0)", "found += np.uint64(plane > 0)", "shift"),
