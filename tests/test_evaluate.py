@@ -59,7 +59,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize("nodes", [PLAIN, RESIDUAL], ids=["plain", "residual"])
 def test_captured_trace_is_simulated(nodes: list[Any], folder: Path, command: Commands) -> None:
     """Ifmaps and ofmaps are held against onnxruntime, which is asked for the tensors inside."""
-    weights = {**CONSTANTS, "last": normal(432, 7)}
+    used = {name for node in nodes for name in node.input}
+    weights = {key: value for key, value in {**CONSTANTS, "last": normal(432, 7)}.items() if key in used}
     path = save(folder / "net.onnx", nodes, weights, ("n", 4, 9, 8))
     code, said, _ = command("trace", "capture", path, folder / "images.npy", "-o", folder / "net.npz")
     assert code == 0 and said == f"{folder / 'net.npz'}: net, 3 layers, batch 10\n"
@@ -120,7 +121,8 @@ def test_evaluate_prints_what_the_library_returns(folder: Path, command: Command
     assert (code, said) == (0, "")
     again = json.loads((folder / "r.json").read_text())
     for one, other in zip(again.pop("nodes"), wanted.pop("nodes"), strict=True):
-        assert one == pytest.approx(other, rel=1e-12)  # sums of floats: other batches, another order
+        # The float network's products are numpy's, whose rounding depends on the batch.
+        assert one.pop("snr_db") == pytest.approx(other.pop("snr_db"), rel=1e-6) and one == other
     assert again == wanted
     code, said, _ = command("evaluate", *files)
     assert code == 0 and "10 images" in said and "float_top1" in said and "/second/Conv" in said

@@ -70,11 +70,12 @@ def test_nodes_of_one_name_are_told_apart(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["c"], name="input", pads=[1, 1, 1, 1]),
         helper.make_node("LeakyRelu", ["c"], ["d"], name="a"),
-        helper.make_node("Conv", ["d", "g2"], ["y"], name="a", pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["d", "g2"], ["a"], pads=[1, 1, 1, 1]),  # without a name it has that of its tensor
+        helper.make_node("LeakyRelu", ["a"], ["y"], name="b"),
     ]
     path = save(tmp_path / "net.onnx", nodes, {key: CONSTANTS[key] for key in ("w", "g2")})
     model, images = load_onnx(path), normal(1, 4, 9, 8)
-    assert [node.name for node in model.graph.nodes] == ["input.2", "a", "a.2"]
+    assert [node.name for node in model.graph.nodes] == ["input.2", "a", "a.2", "b"]
     expected = ort.InferenceSession(str(path)).run(None, {"x": images})[0]
     np.testing.assert_allclose(list(run_float(model, images))[-1][1], expected, rtol=1e-4, atol=1e-4)
 
