@@ -1,5 +1,6 @@
 """Nodes that only compare or move codes, against loops over plain lists."""
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from logaccel.evaluation.lane import run_on_codes
 from logaccel.formats import Format, LinearWord, LogWord
-from logaccel.workload.graph import Clip, Concat, Node, Pad, Pool, Slice
+from logaccel.workload.graph import Clip, Concat, Node, Pad, Pool, Slice, pool_size, shape_of
 
 WORDS = [LinearWord(bits=8), LinearWord(bits=12), LogWord(bits=4), LogWord(bits=5, steps_per_octave=2)]
 FORMATS = [word.at(1, signed) for word in WORDS for signed in (True, False)]
@@ -77,6 +78,25 @@ def test_max_pool(
     ]  # fmt: skip
     node = Pool("p", ("x",), "max", kernel, stride, padding, dilation, ceil)
     assert on_codes(node, [codes], number_format) == wanted
+
+
+def test_windows_that_hold_nothing_of_the_map_are_refused() -> None:
+    refused = 0
+    for size, kernel, stride, dilation, before, after in product(
+        (1, 2, 5), (1, 2, 3), (1, 3), (1, 2, 4), *[(0, 1, 3)] * 2
+    ):
+        if size + before + after <= dilation * (kernel - 1):
+            continue
+        pool = Pool("p", ("x",), "max", (kernel, 1), (stride, 1), (before, 0, after, 0), (dilation, 1))
+        count = pool_size(pool, (size, 1))[0]
+        taps = [[p * stride - before + r * dilation for r in range(kernel)] for p in range(count)]
+        if all(any(0 <= place < size for place in window) for window in taps):
+            assert shape_of(pool, [(2, size, 1)]) == (2, count, 1)
+        else:
+            refused += 1
+            with pytest.raises(ValueError, match="of axis 0 lies in the padding alone"):
+                shape_of(pool, [(2, size, 1)])
+    assert refused > 20
 
 
 @pytest.mark.parametrize("number_format", FORMATS, ids=str)
