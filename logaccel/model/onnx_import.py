@@ -297,6 +297,11 @@ def _pad(self: _Importer, node: OnnxNode) -> None:
     if node.attributes.get("mode", "constant") != "constant" or (value is not None and float(value.item()) != 0.0):
         raise ValueError("must pad with zeros")
     margins = [] if pads is None else [int(margin) for margin in pads]
+    axes = self.given(node, "axes", 3)  # since opset 18: the axes that the margins belong to
+    if axes is not None and len(margins) == 2 * len(axes):
+        given, margins = margins, [0] * (2 * rank)
+        for place, axis in enumerate(axes.tolist()):
+            margins[axis % rank], margins[axis % rank + rank] = given[place], given[place + len(axes)]
     if len(margins) != 2 * rank or margins[0] or margins[rank] or min(margins) < 0 or max(margins) > 2**16:
         raise ValueError(f"pads: must be {2 * rank} numbers 0 … {2**16}, none on the batch axis, got {margins}")
     node_ = Pad(node.name, (source,), tuple(margins[1:rank]), tuple(margins[rank + 1 :]))
