@@ -88,6 +88,13 @@ def test_pool_windows_without_a_value_are_refused(tmp_path: Path) -> None:
         load_onnx(save(tmp_path / "net.onnx", [STEM, pool], STEM_W))
 
 
+def test_softmax_over_a_map_is_refused(tmp_path: Path) -> None:
+    """Before opset 13 axis=1 meant channels and pixels together, since then channels alone."""
+    softmax = helper.make_node("Softmax", ["c"], ["y"], name="n", axis=1)
+    with pytest.raises(WorkloadError, match=r"n \(Softmax\): must be of one value a channel, got a map of \(6, 9, 8\)"):
+        load_onnx(save(tmp_path / "net.onnx", [STEM, softmax], STEM_W))
+
+
 def test_lane_takes_residual_batch_norm_and_relu(tmp_path: Path) -> None:
     model = load_onnx(save(tmp_path / "net.onnx", [STEM, *AFTER["residual"]], CONSTANTS))
     assert [(node.name, node.inputs) for node in model.graph.nodes] == [("stem", ("input",)), ("d", ("stem", "stem"))]

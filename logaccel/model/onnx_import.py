@@ -351,6 +351,8 @@ def _float_op(self: _Importer, node: OnnxNode) -> None:
             raise ValueError(f"size: must be at least 1, got {settings['size']}")
     elif get("axis", 1 if rank == 2 else -1) % rank != 1:
         raise ValueError("axis: must be 1, the channels")
+    elif any(size > 1 for size in self.build.shapes[source][1:]):  # before opset 13 it meant all of them together
+        raise ValueError(f"must be of one value a channel, got a map of {self.build.shapes[source]}")
     kind = {"LeakyRelu": "leaky_relu", "LRN": "lrn", "Softmax": "softmax"}[node.op]
     self.build.put(node.outputs[0], FloatOp(node.name, (source,), kind, tuple(settings.items())))
 
