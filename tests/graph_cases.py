@@ -45,8 +45,8 @@ AFTER = {
     "leaky": [helper.make_node("LeakyRelu", ["c"], ["y"], name="n", alpha=0.2)],
     "lrn": [helper.make_node("LRN", ["c"], ["y"], name="n", size=5, alpha=0.3, beta=0.6, bias=1.5)],
     "softmax": [
-        helper.make_node("GlobalAveragePool", ["c"], ["g"], name="g"),
-        helper.make_node("Softmax", ["g"], ["y"], name="n", axis=1),
+        helper.make_node("GlobalAveragePool", ["c"], ["pooled"], name="pool"),
+        helper.make_node("Softmax", ["pooled"], ["y"], name="n", axis=1),
     ],
     "maxpool": [
         helper.make_node("MaxPool", ["c"], ["y"], name="n", kernel_shape=[3, 2], strides=[2, 3], pads=[1, 0, 0, 1])
