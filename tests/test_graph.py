@@ -1,20 +1,19 @@
 """Trained networks: import against onnxruntime, codes against plain integers and the register-level engine."""
 
-from collections.abc import Sequence
 from fractions import Fraction
+from math import ceil, floor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import oracle
 import pytest
+from graph_cases import AFTER, CONSTANTS, RNG, STEM, STEM_W, helper, normal, residual_net, save
 
 from logaccel.arch import load_arch
 from logaccel.errors import ConfigError, LogaccelError, TraceError, WorkloadError
 from logaccel.evaluation import GraphRun, calibrate, evaluate, load_formats, save_formats
 from logaccel.evaluation.lane import add_residual, average, reciprocal, words_of
 from logaccel.formats import LinearWord, LogWord
-from logaccel.model.model import Model
 from logaccel.model.onnx_import import load_onnx
 from logaccel.model.reference import run_float
 from logaccel.workload import load_network
@@ -23,89 +22,6 @@ from logaccel.workload.network import network_of
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
-helper, numpy_helper = onnx.helper, onnx.numpy_helper
-RNG = np.random.default_rng(7)
-
-
-def save(
-    path: Path, nodes: Sequence[Any], constants: dict[str, np.ndarray], shape: Sequence[Any] = (1, 4, 9, 8)
-) -> Path:
-    """Write a network from `x` to `y`."""
-    graph = helper.make_graph(
-        list(nodes), "net",
-        [helper.make_tensor_value_info("x", 1, list(shape))], [helper.make_tensor_value_info("y", 1, None)],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    path.write_bytes(model.SerializeToString())
-    return path
-
-
-def normal(*shape: int) -> np.ndarray:
-    return RNG.normal(size=shape).astype(np.float32)
-
-
-STEM = helper.make_node("Conv", ["x", "w"], ["c"], name="stem", pads=[1, 1, 1, 1])
-STEM_W = {"w": normal(6, 4, 3, 3)}
-AFTER = {
-    "relu": [helper.make_node("Relu", ["c"], ["y"], name="n")],
-    "relu6": [helper.make_node("Clip", ["c", "zero", "six"], ["y"], name="n")],
-    "leaky": [helper.make_node("LeakyRelu", ["c"], ["y"], name="n", alpha=0.2)],
-    "lrn": [helper.make_node("LRN", ["c"], ["y"], name="n", size=5, alpha=0.3, beta=0.6, bias=1.5)],
-    "softmax": [helper.make_node("Softmax", ["c"], ["y"], name="n", axis=1)],
-    "maxpool": [
-        helper.make_node("MaxPool", ["c"], ["y"], name="n", kernel_shape=[3, 2], strides=[2, 3], pads=[1, 0, 0, 1])
-    ],
-    "maxpool ceil": [
-        helper.make_node("MaxPool", ["c"], ["y"], name="n", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
-    ],
-    "average": [
-        helper.make_node("AveragePool", ["c"], ["y"], name="n", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
-    ],
-    "average with padding": [
-        helper.make_node(
-            "AveragePool", ["c"], ["y"], name="n", kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1
-        )
-    ],
-    "global": [helper.make_node("GlobalAveragePool", ["c"], ["y"], name="n")],
-    "transpose": [helper.make_node("Transpose", ["c"], ["y"], name="n", perm=[0, 2, 3, 1])],
-    "slice": [helper.make_node("Slice", ["c", "starts", "ends", "axes", "steps"], ["y"], name="n")],
-    "pad": [helper.make_node("Pad", ["c", "pads"], ["y"], name="n")],
-    "grouped": [helper.make_node("Conv", ["c", "g"], ["y"], name="n", group=3, dilations=[2, 1], pads=[0, 1, 2, 0])],
-    "batch norm": [helper.make_node("BatchNormalization", ["c", "a", "b", "m", "v"], ["y"], name="n", epsilon=1e-3)],
-    "batch norm after relu": [
-        helper.make_node("Relu", ["c"], ["r"], name="r"),
-        helper.make_node("BatchNormalization", ["r", "a", "b", "m", "v"], ["y"], name="n"),
-    ],
-    "residual": [
-        helper.make_node("Relu", ["c"], ["r"], name="r"),
-        helper.make_node("Conv", ["r", "g2"], ["d"], name="d", pads=[1, 1, 1, 1]),
-        helper.make_node("BatchNormalization", ["d", "a", "b", "m", "v"], ["e"], name="e"),
-        helper.make_node("Add", ["e", "r"], ["s"], name="s"),
-        helper.make_node("Relu", ["s"], ["y"], name="n"),
-    ],
-    "concat": [
-        helper.make_node("Relu", ["c"], ["r"], name="r"),
-        helper.make_node("Concat", ["c", "r", "x"], ["y"], name="n", axis=1),
-    ],
-    "gemm": [
-        helper.make_node("Flatten", ["c"], ["f"], name="f"),
-        helper.make_node("Gemm", ["f", "fc", "fb"], ["y"], name="n", transB=1, alpha=0.5, beta=2.0),
-    ],
-    "matmul": [
-        helper.make_node("Reshape", ["c", "shape"], ["f"], name="f"),
-        helper.make_node("Dropout", ["f"], ["f2"], name="drop"),
-        helper.make_node("MatMul", ["f2", "fct"], ["h"], name="h"),
-        helper.make_node("Add", ["h", "fb"], ["y"], name="n"),
-    ],
-}
-CONSTANTS = {
-    **STEM_W, "zero": np.float32(0), "six": np.float32(1), "starts": np.array([0, 1]), "ends": np.array([5, 2**62]),
-    "axes": np.array([1, 3]), "steps": np.array([2, 3]), "pads": np.array([0, 1, 2, 0, 0, 3, 0, 1]),
-    "g": normal(6, 2, 3, 2), "g2": normal(6, 6, 3, 3), "a": normal(6), "b": normal(6), "m": normal(6),
-    "v": np.abs(normal(6)) + np.float32(0.1), "fc": normal(5, 432), "fct": normal(432, 5), "fb": normal(5),
-    "shape": np.array([1, -1]),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", AFTER)
@@ -116,6 +32,67 @@ def test_float_path_equals_onnxruntime(case: str, tmp_path: Path) -> None:
     expected = ort.InferenceSession(str(path)).run(None, {"x": images})[0]
     result = {node.name: value for node, value in run_float(model, images)}[model.graph.output]
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 6, 12])
+def test_lrn_sums_the_window_of_the_onnx_operator(size: int, tmp_path: Path) -> None:
+    node = helper.make_node("LRN", ["c"], ["y"], name="n", size=size, alpha=0.3, beta=0.6, bias=1.5)
+    path = save(tmp_path / "net.onnx", [STEM, node], STEM_W)
+    model, images = load_onnx(path), normal(6, 4, 9, 8)
+    values = {done.name: value for done, value in run_float(model, images)}
+    exact, wanted = values["stem"].astype(float), np.empty((6, 6, 9, 8))
+    for c in range(6):  # the formula of the operator's text, term by term
+        window = range(max(0, c - floor((size - 1) / 2)), min(5, c + ceil((size - 1) / 2)) + 1)
+        wanted[:, c] = exact[:, c] / (1.5 + 0.3 / size * sum(exact[:, i] ** 2 for i in window)) ** 0.6
+    np.testing.assert_allclose(values["n"], wanted, rtol=1e-5, atol=1e-6)
+    # The operator's reference counts channels by the batch, so it is right where there are as many images.
+    from onnx.reference import ReferenceEvaluator
+
+    np.testing.assert_allclose(values["n"], ReferenceEvaluator(str(path)).run(None, {"x": images})[0], rtol=1e-3)
+    if size % 2:  # onnxruntime takes no even size
+        whole = onnx.load(path)
+        whole.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 6
+        session = ort.InferenceSession(whole.SerializeToString())
+        np.testing.assert_allclose(values["n"], session.run(None, {"x": images})[0], rtol=1e-4, atol=1e-5)
+
+
+def test_margins_belong_to_the_axes_that_are_named(tmp_path: Path) -> None:
+    node = helper.make_node("Pad", ["c", "few", "", "places"], ["y"], name="n")
+    constants = {**STEM_W, "few": np.array([1, 2, 0, 3]), "places": np.array([-1, 2])}
+    path = save(tmp_path / "net.onnx", [STEM, node], constants, opset=18)
+    model, images = load_onnx(path), normal(1, 4, 9, 8)
+    expected = ort.InferenceSession(str(path)).run(None, {"x": images})[0]
+    result = {done.name: value for done, value in run_float(model, images)}["n"]
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_nodes_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], name="input", pads=[1, 1, 1, 1]),
+        helper.make_node("LeakyRelu", ["c"], ["d"], name="a"),
+        helper.make_node("Conv", ["d", "g2"], ["a"], pads=[1, 1, 1, 1]),  # without a name it has that of its tensor
+        helper.make_node("LeakyRelu", ["a"], ["y"], name="b"),
+    ]
+    path = save(tmp_path / "net.onnx", nodes, {key: CONSTANTS[key] for key in ("w", "g2")})
+    model, images = load_onnx(path), normal(1, 4, 9, 8)
+    assert [node.name for node in model.graph.nodes] == ["input.2", "a", "a.2", "b"]
+    expected = ort.InferenceSession(str(path)).run(None, {"x": images})[0]
+    np.testing.assert_allclose(list(run_float(model, images))[-1][1], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_pool_windows_without_a_value_are_refused(tmp_path: Path) -> None:
+    pool = helper.make_node(
+        "MaxPool", ["c"], ["y"], name="n", kernel_shape=[2, 2], dilations=[10, 1], pads=[1, 0, 1, 0]
+    )
+    with pytest.raises(WorkloadError, match=r"n \(MaxPool\): window 0 of axis 0 lies in the padding alone"):
+        load_onnx(save(tmp_path / "net.onnx", [STEM, pool], STEM_W))
+
+
+def test_softmax_over_a_map_is_refused(tmp_path: Path) -> None:
+    """Before opset 13 axis=1 meant channels and pixels together, since then channels alone."""
+    softmax = helper.make_node("Softmax", ["c"], ["y"], name="n", axis=1)
+    with pytest.raises(WorkloadError, match=r"n \(Softmax\): must be of one value a channel, got a map of \(6, 9, 8\)"):
+        load_onnx(save(tmp_path / "net.onnx", [STEM, softmax], STEM_W))
 
 
 def test_lane_takes_residual_batch_norm_and_relu(tmp_path: Path) -> None:
@@ -162,22 +139,15 @@ def test_damaged_files_are_errors_never_crashes(tmp_path: Path) -> None:
     assert refused > 40  # flipped bits of a weight are weights: not every damage can be seen
 
 
-def residual_net(folder: Path) -> Model:
-    nodes = [
-        STEM, *AFTER["residual"][:-1],
-        helper.make_node("Relu", ["s"], ["t"], name="t"),
-        helper.make_node("AveragePool", ["t"], ["p"], name="p", kernel_shape=[3, 3], strides=[3, 3]),
-        helper.make_node("MaxPool", ["t"], ["q"], name="q", kernel_shape=[3, 3], strides=[3, 3]),
-        helper.make_node("Concat", ["p", "q"], ["cc"], name="cc", axis=1),
-        helper.make_node("Flatten", ["cc"], ["f"], name="f"),
-        helper.make_node("Gemm", ["f", "last"], ["y"], name="fc", transB=1),
-    ]  # fmt: skip
-    return load_onnx(save(folder / "net.onnx", nodes, {**CONSTANTS, "last": normal(7, 72)}))
+SLOW = [
+    pytest.param(arch, 2, marks=pytest.mark.slow)
+    for arch in ("shift_4b_16x16", "decode_4b_sqrt2_constant_16x16", "multiply_8b_16x16")
+]
 
 
-@pytest.mark.parametrize("arch", ["shift_4b_16x16", "decode_4b_sqrt2_constant_16x16", "multiply_8b_16x16"])
-def test_chain_equals_the_register_level_engine_and_plain_integers(arch: str, tmp_path: Path) -> None:
-    model, images = residual_net(tmp_path), normal(2, 4, 9, 8)
+@pytest.mark.parametrize(("arch", "batch"), [("shift_4b_16x16", 1), *SLOW])
+def test_chain_equals_the_register_level_engine_and_plain_integers(arch: str, batch: int, tmp_path: Path) -> None:
+    model, images = residual_net(tmp_path), normal(batch, 4, 9, 8)
     formats = calibrate(model, load_arch(arch), images)
     fast = list(GraphRun(model, load_arch(arch), formats).run(images))
     slow = list(GraphRun(model, load_arch(arch), formats, engine="register", backend="kernel").run(images))
@@ -262,6 +232,13 @@ def test_evaluation_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert seen[0] == 4 and again.to_dict() == whole
     with pytest.raises(ConfigError, match="belongs to another evaluation"):
         evaluate(GraphRun(model, arch, formats), images[:9], labels[:9], state=tmp_path / "s")
+    changed = images.copy()
+    changed[7, 3, 8, 7] += 1  # one value of one image
+    with pytest.raises(ConfigError, match="belongs to another evaluation"):
+        evaluate(GraphRun(model, arch, formats), changed, labels, batch=4, state=tmp_path / "s")
+    changed[7, 3, 8, 7] = np.inf
+    with pytest.raises(TraceError, match="images: must be finite in float32, got inf in image 7"):
+        evaluate(GraphRun(model, arch, formats), changed, labels)
     with pytest.raises(TraceError, match=r"labels: must be 0 … 6, got 0 … 9"):
         evaluate(GraphRun(model, arch, formats), images, np.arange(10))
 

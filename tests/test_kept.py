@@ -95,5 +95,5 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         output, said = process.communicate(timeout=60)
     assert process.returncode == 130 and output == ""
-    assert said.strip() == f"interrupted; finished rows are in {folder}, the same command goes on from them"
+    assert said.strip() == f"interrupted; what is finished is in {folder}, the same command goes on from there"
     assert list(folder.iterdir()) and not list(folder.glob(".*"))

@@ -8,7 +8,7 @@ import typer
 from logaccel.cli.app import app
 from logaccel.cli.inputs import load_architectures, open_array
 from logaccel.cli.options import BackendOption, EngineOption, JsonOption, OutputOption, SetOption
-from logaccel.cli.output import check_folder, print_json, progress
+from logaccel.cli.output import check_folder, interruptible, print_json, progress
 
 CALIBRATION_IMAGES = 16
 
@@ -58,7 +58,7 @@ def evaluate(
     run = evaluation.GraphRun(network, accelerator, chosen, engine, backend)
     if save_formats is not None:
         evaluation.save_formats(chosen, network.name, save_formats)
-    with progress() as report:
+    with interruptible(state), progress() as report:
         result = evaluation.evaluate(
             run, data, None if labels is None else open_array(labels), batch=batch, state=state,
             progress=lambda done, total: report(done / total, f"{done} of {total} images"),

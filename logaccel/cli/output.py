@@ -81,13 +81,13 @@ def print_json(tree: Any) -> None:
 
 @contextmanager
 def interruptible(keep: Path | None) -> Iterator[None]:
-    """Say on Ctrl-C where finished rows are kept; without such a folder the usual word is said."""
+    """Say on Ctrl-C where finished work is kept; without such a place the usual word is said."""
     try:
         yield
     except KeyboardInterrupt:
         if keep is None:
             raise
-        typer.echo(f"interrupted; finished rows are in {keep}, the same command goes on from them", err=True)
+        typer.echo(f"interrupted; what is finished is in {keep}, the same command goes on from there", err=True)
         sys.exit(INTERRUPTED)
 
 

@@ -24,6 +24,7 @@ from logaccel.trace import Tensor
 from logaccel.workload.graph import LayerNode
 
 STATE_VERSION = 1
+IMAGES_AT_A_TIME = 64  # in memory while they are checked and hashed
 NOTE = (
     "cycles and energy are those of the layers on the array, one image at a time; "
     "pooling, adds off the lane, scratchpads, DRAM and float ops are not in them"
@@ -128,15 +129,15 @@ def evaluate(
     """Run images through the machine and the float network, `batch` at a time.
 
     state: a file in which the sums are kept after every batch; a run with the same inputs goes on from it.
-    Images may be memory-mapped: a batch is all that is in memory. Raises TraceError or ConfigError.
+    Images may be memory-mapped: a batch is all that is in memory. All are checked before the first is run.
+    Raises TraceError, which names the file of a memory-mapped array, or ConfigError.
     """
     if batch < 1:
         raise ConfigError(f"batch: must be at least 1, got {batch}")
     graph = run.model.graph
-    check_images(images[:1], graph.input_shape)
     classes = int(np.prod(graph.shapes[graph.output]))
     if labels is not None:
-        labels = _checked_labels(labels, len(images), classes)
+        labels = _checked_labels(labels, len(images), classes, _subject(labels, "labels"))
     key = _fingerprint(run, images, labels)
     sums = _resumed(state, key)
     while sums.images < len(images):
@@ -207,24 +208,36 @@ def _decibel(own: NodeSums) -> float | None:
     return 10 * math.log10(own.signal / own.noise) if own.noise > 0 and own.signal > 0 else None
 
 
-def _checked_labels(labels: NDArray[Any], images: int, classes: int) -> NDArray[np.int64]:
+def _subject(array: NDArray[Any], what: str) -> str:
+    """Return the name of an array in messages: its file, where it lies in one."""
+    return str(getattr(array, "filename", None) or what)
+
+
+def _checked_labels(labels: NDArray[Any], images: int, classes: int, subject: str) -> NDArray[np.int64]:
     values = np.asarray(labels)
     if values.dtype.kind not in "iu":
-        raise TraceError(f"labels: must hold integers, got {values.dtype}")
+        raise TraceError(f"{subject}: must hold integers, got {values.dtype}")
     if values.shape != (images,):
-        raise TraceError(f"labels: must have the shape [{images}], one for each image, got {list(values.shape)}")
+        raise TraceError(f"{subject}: must have the shape [{images}], one for each image, got {list(values.shape)}")
     if values.min() < 0 or values.max() >= classes:
-        raise TraceError(f"labels: must be 0 … {classes - 1}, got {values.min()} … {values.max()}")
+        raise TraceError(f"{subject}: must be 0 … {classes - 1}, got {values.min()} … {values.max()}")
     return values.astype(np.int64)
 
 
 def _fingerprint(run: GraphRun, images: NDArray[Any], labels: NDArray[Any] | None) -> str:
-    """Return a hash of everything that the sums depend on; of the images the shape and every 101st."""
+    """Return a hash of everything that the sums depend on, every byte of the images included; they are checked, too.
+
+    The images are read in pieces; the hash does not depend on how they are cut.
+    """
     digest = hashlib.sha256(repr((run.model.graph, run.arch, run.formats, images.shape, str(images.dtype))).encode())
     for own in run.model.parameters.values():
         digest.update(own.filter.tobytes())
         digest.update(own.bias.tobytes())
-    digest.update(np.ascontiguousarray(images[::101]).tobytes())
+    subject = _subject(images, "images")
+    for first in range(0, max(len(images), 1), IMAGES_AT_A_TIME):
+        piece = np.ascontiguousarray(images[first : first + IMAGES_AT_A_TIME])
+        check_images(piece, run.model.graph.input_shape, subject, first)
+        digest.update(piece.tobytes())
     digest.update(b"" if labels is None else labels.tobytes())
     return digest.hexdigest()
 

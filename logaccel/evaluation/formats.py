@@ -236,8 +236,8 @@ def check_formats(formats: GraphFormats, graph: Graph, arch: Architecture) -> No
         raise ConfigError("\n".join(faults))
 
 
-def check_images(images: Any, shape: tuple[int, ...], subject: str = "images") -> Tensor:
-    """Return images[N, …] as float32. Raises TraceError naming rule and value."""
+def check_images(images: Any, shape: tuple[int, ...], subject: str = "images", first: int = 0) -> Tensor:
+    """Return images[N, …] as float32; they are counted from `first`. Raises TraceError naming rule and value."""
     values = np.asarray(images)
     if values.dtype.kind not in "fiu":
         raise TraceError(f"{subject}: must hold real numbers, got {values.dtype}")
@@ -245,6 +245,8 @@ def check_images(images: Any, shape: tuple[int, ...], subject: str = "images") -
         raise TraceError(f"{subject}: must have the shape [N, {', '.join(map(str, shape))}], got {list(values.shape)}")
     with np.errstate(over="ignore"):
         single = np.ascontiguousarray(values, np.float32)
-    if not np.isfinite(single).all():
-        raise TraceError(f"{subject}: must be finite in float32")
+    finite = np.isfinite(single)
+    if not finite.all():
+        place = tuple(np.argwhere(~finite)[0].tolist())
+        raise TraceError(f"{subject}: must be finite in float32, got {values[place]} in image {first + place[0]}")
     return single

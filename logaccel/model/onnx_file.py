@@ -1,6 +1,6 @@
 """ONNX files as plain records: parsed, bounded, checked. Nothing in them is executed; external data is refused."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logaccel.errors import ConfigError, WorkloadError
-from logaccel.workload.graph import MOST_ELEMENTS, Shape
+from logaccel.workload.graph import INPUT, MOST_ELEMENTS, Shape
 
 LARGEST_FILE_BYTES = 2**31 - 1  # a protobuf message has no more
 MOST_NODES = 100_000
@@ -74,7 +74,7 @@ def read_onnx(path: Path) -> OnnxGraph:
     if len(inputs) != 1 or len(graph.output) != 1:
         faults.append(f"{path}: must have one input and one output, got {len(inputs)} and {len(graph.output)}")
     shape = _image_shape(inputs[0], str(path), faults) if inputs else ()
-    nodes = tuple(_node(node, index, str(path), faults) for index, node in enumerate(graph.node))
+    nodes = _unique([_node(node, index, str(path), faults) for index, node in enumerate(graph.node)])
     if faults:
         raise WorkloadError("\n".join(faults))
     for node in nodes:
@@ -86,6 +86,19 @@ def read_onnx(path: Path) -> OnnxGraph:
 
 
 _CONSTANTS = ("value", "value_float", "value_floats", "value_int", "value_ints")
+
+
+def _unique(nodes: list[OnnxNode]) -> tuple[OnnxNode, ...]:
+    """Return the nodes with a number behind every name that is taken: ONNX lets several have one name."""
+    taken, named = {INPUT}, []
+    for node in nodes:
+        name, number = node.name, 1
+        while name in taken:
+            number += 1
+            name = f"{node.name}.{number}"
+        taken.add(name)
+        named.append(replace(node, name=name))
+    return tuple(named)
 
 
 def _node(node: Any, index: int, subject: str, faults: list[str]) -> OnnxNode:

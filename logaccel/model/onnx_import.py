@@ -297,6 +297,11 @@ def _pad(self: _Importer, node: OnnxNode) -> None:
     if node.attributes.get("mode", "constant") != "constant" or (value is not None and float(value.item()) != 0.0):
         raise ValueError("must pad with zeros")
     margins = [] if pads is None else [int(margin) for margin in pads]
+    axes = self.given(node, "axes", 3)  # since opset 18: the axes that the margins belong to
+    if axes is not None and len(margins) == 2 * len(axes):
+        given, margins = margins, [0] * (2 * rank)
+        for place, axis in enumerate(axes.tolist()):
+            margins[axis % rank], margins[axis % rank + rank] = given[place], given[place + len(axes)]
     if len(margins) != 2 * rank or margins[0] or margins[rank] or min(margins) < 0 or max(margins) > 2**16:
         raise ValueError(f"pads: must be {2 * rank} numbers 0 … {2**16}, none on the batch axis, got {margins}")
     node_ = Pad(node.name, (source,), tuple(margins[1:rank]), tuple(margins[rank + 1 :]))
@@ -346,6 +351,8 @@ def _float_op(self: _Importer, node: OnnxNode) -> None:
             raise ValueError(f"size: must be at least 1, got {settings['size']}")
     elif get("axis", 1 if rank == 2 else -1) % rank != 1:
         raise ValueError("axis: must be 1, the channels")
+    elif any(size > 1 for size in self.build.shapes[source][1:]):  # before opset 13 it meant all of them together
+        raise ValueError(f"must be of one value a channel, got a map of {self.build.shapes[source]}")
     kind = {"LeakyRelu": "leaky_relu", "LRN": "lrn", "Softmax": "softmax"}[node.op]
     self.build.put(node.outputs[0], FloatOp(node.name, (source,), kind, tuple(settings.items())))
 

@@ -1,6 +1,6 @@
 """The graph in float32: what the trained network itself computes. Matrix products are those of numpy."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,13 +29,19 @@ from logaccel.workload.layer import Layer
 Array = NDArray[Any]
 
 
-def run_float(model: Model, images: Tensor) -> Iterator[tuple[Node, Tensor]]:
-    """Yield every node with its tensor [N, …]; a tensor is let go once nothing reads it any more."""
+def run_float(
+    model: Model, images: Tensor, layer: Callable[..., Tensor] | None = None
+) -> Iterator[tuple[Node, Tensor]]:
+    """Yield every node with its tensor [N, …]; a tensor is let go once nothing reads it any more.
+
+    layer: what computes a layer instead of `float_layer`, with its arguments.
+    """
     live: dict[str, Tensor] = {INPUT: np.ascontiguousarray(images, np.float32)}
     for node, gone in schedule(model.graph):
         inputs = [live[name] for name in node.inputs]
         if isinstance(node, LayerNode):
-            value = float_layer(node.layer, model.parameters[node.layer.name], inputs[0], *inputs[1:])
+            own = model.parameters[node.layer.name]
+            value = (layer or float_layer)(node.layer, own, *inputs)
         else:
             value = float_node(node, inputs)
         live[node.name] = value

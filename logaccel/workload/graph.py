@@ -204,7 +204,9 @@ def shape_of(node: Node, inputs: list[Shape]) -> Shape:
         case Pool():
             if len(first) != 3:
                 raise ValueError(f"pools maps of 3 axes (C, H, W), got {list(first)}")
-            return first[0], *pool_size(node, first[1:])
+            size = pool_size(node, first[1:])
+            _expect_values(node, first[1:], size)
+            return first[0], *size
         case Add():
             _expect(inputs[1], first, "the second term")
             return first
@@ -240,6 +242,16 @@ def pool_size(pool: Pool, size: tuple[int, ...]) -> tuple[int, int]:
             count -= 1
         sizes.append(count)
     return sizes[0], sizes[1]
+
+
+def _expect_values(pool: Pool, size: Shape, windows: tuple[int, int]) -> None:
+    """Raise ValueError for a window that holds nothing of the map: it has neither a largest value nor a mean."""
+    for axis in range(2):
+        for window in range(windows[axis]):
+            start, step = window * pool.stride[axis] - pool.padding[axis], pool.dilation[axis]
+            first = max(-(start // step), 0)  # the first tap that is not before the map
+            if first >= pool.kernel[axis] or start + first * step >= size[axis]:
+                raise ValueError(f"window {window} of axis {axis} lies in the padding alone")
 
 
 def _expect(shape: Shape, wanted: Shape, what: str) -> None:

@@ -1,0 +1,194 @@
+"""`logaccel evaluate` and `logaccel trace capture`: output, messages, exit codes, going on after Ctrl-C."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from graph_cases import AFTER, CONSTANTS, STEM, helper, normal, save
+
+from logaccel import load_arch, load_trace, simulate
+from logaccel.cli import main
+from logaccel.evaluation import GraphRun, calibrate, evaluate
+from logaccel.evaluation.run import NodeRun
+from logaccel.model.onnx_import import load_onnx
+
+ort = pytest.importorskip("onnxruntime")
+
+FLAT = [helper.make_node("Flatten", ["t"], ["f"], name="f"), helper.make_node("Gemm", ["f", "last"], ["y"], name="fc")]
+PLAIN = [
+    STEM, helper.make_node("Relu", ["c"], ["r"], name="r"),
+    helper.make_node("Conv", ["r", "g2"], ["d"], name="/second/Conv", pads=[1, 1, 1, 1]),
+    helper.make_node("Relu", ["d"], ["t"], name="t"), *FLAT,
+]  # fmt: skip
+RESIDUAL = [STEM, *AFTER["residual"][:-1], helper.make_node("Relu", ["s"], ["t"], name="t"), *FLAT]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a model, ten images and their labels."""
+    save(tmp_path / "net.onnx", PLAIN, {**CONSTANTS, "last": normal(432, 7)}, ("n", 4, 9, 8))
+    np.save(tmp_path / "images.npy", normal(10, 4, 9, 8))
+    np.save(tmp_path / "labels.npy", np.arange(10) % 7)
+    return tmp_path
+
+
+class Commands:
+    """Runs the command line in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.monkeypatch, self.capsys = monkeypatch, capsys
+
+    def __call__(self, *arguments: object) -> tuple[int, str, str]:
+        """Return exit code, output, messages."""
+        self.monkeypatch.setattr("sys.argv", ["logaccel", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        said = self.capsys.readouterr()
+        assert isinstance(left.value.code, int)
+        return left.value.code, said.out, said.err
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Commands:
+    return Commands(monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("nodes", [PLAIN, RESIDUAL], ids=["plain", "residual"])
+def test_captured_trace_is_simulated(nodes: list[Any], folder: Path, command: Commands) -> None:
+    """Ifmaps and ofmaps are held against onnxruntime, which is asked for the tensors inside."""
+    used = {name for node in nodes for name in node.input}
+    weights = {key: value for key, value in {**CONSTANTS, "last": normal(432, 7)}.items() if key in used}
+    path = save(folder / "net.onnx", nodes, weights, ("n", 4, 9, 8))
+    code, said, _ = command("trace", "capture", path, folder / "images.npy", "-o", folder / "net.npz")
+    assert code == 0 and said == f"{folder / 'net.npz'}: net, 3 layers, batch 10\n"
+    trace = load_trace(folder / "net.npz")
+    opened = helper.make_tensor_value_info
+    inner = ["c", "r", "e" if nodes is RESIDUAL else "d", "t", "y"]
+    images = np.load(folder / "images.npy")
+    graph = helper.make_graph(
+        list(nodes), "net", [opened("x", 1, ["n", 4, 9, 8])], [opened(name, 1, None) for name in inner],
+        [onnx_tensor(value, name) for name, value in weights.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    tensors = dict(zip(inner, ort.InferenceSession(model.SerializeToString()).run(None, {"x": images}), strict=True))
+    second = tensors["e"] if nodes is RESIDUAL else tensors["t"]
+    for item, ifmap, ofmap in zip(
+        trace.layers, (images, tensors["r"], tensors["t"].reshape(10, -1)), (tensors["r"], second, tensors["y"]),
+        strict=True,
+    ):  # fmt: skip
+        np.testing.assert_allclose(item.ifmap, ifmap, rtol=1e-4, atol=1e-4, err_msg=item.layer.name)
+        np.testing.assert_allclose(item.ofmap, ofmap, rtol=1e-4, atol=1e-4, err_msg=item.layer.name)
+    assert trace.unfed_layers() == (("fc",) if nodes is RESIDUAL else ())
+    result = simulate(trace, load_arch("shift_4b_16x16"))
+    assert [layer.name for layer in result.layers] == [item.layer.name for item in trace.layers]
+    code, said, _ = command("simulate", "--trace", folder / "net.npz", "--json")
+    assert code == 0 and json.loads(said) == result.to_dict()
+
+
+def onnx_tensor(value: np.ndarray, name: str) -> Any:
+    from onnx import numpy_helper
+
+    return numpy_helper.from_array(value, name)
+
+
+def test_capture_refuses_without_writing(folder: Path, command: Commands) -> None:
+    np.save(folder / "wrong.npy", normal(2, 4, 9, 9))
+    for images, message in (
+        ("wrong.npy", "wrong.npy: must have the shape [N, 4, 9, 8], got [2, 4, 9, 9]"),
+        ("none.npy", "none.npy: No such file or directory"),
+        ("net.onnx", "net.onnx: is no .npy array: "),
+    ):
+        code, said, error = command("trace", "capture", folder / "net.onnx", folder / images, "-o", folder / "made.npz")
+        assert (code, said) == (2, "") and error.startswith(f"error: {folder / message}"), error
+    assert not (folder / "made.npz").exists()
+
+
+def test_evaluate_prints_what_the_library_returns(folder: Path, command: Commands) -> None:
+    files = folder / "net.onnx", folder / "images.npy", folder / "labels.npy"
+    code, said, _ = command("evaluate", *files, "--json", "--save-formats", folder / "f.yaml")
+    model, arch = load_onnx(files[0]), load_arch("shift_4b_16x16")
+    images, labels = np.load(files[1]), np.load(files[2])
+    wanted = evaluate(GraphRun(model, arch, calibrate(model, arch, images)), images, labels).to_dict()
+    assert code == 0 and json.loads(said) == wanted
+    logits = ort.InferenceSession(str(files[0])).run(None, {"x": images})[0]
+    assert wanted["float_top1"] == (logits.argmax(axis=1) == labels).mean()
+    code, said, _ = command(
+        "evaluate", *files, "--json", "--formats", folder / "f.yaml", "-b", 3, "-o", folder / "r.json"
+    )
+    assert (code, said) == (0, "")
+    again = json.loads((folder / "r.json").read_text())
+    for one, other in zip(again.pop("nodes"), wanted.pop("nodes"), strict=True):
+        # The float network's products are numpy's, whose rounding depends on the batch.
+        assert one.pop("snr_db") == pytest.approx(other.pop("snr_db"), rel=1e-6) and one == other
+    assert again == wanted
+    code, said, _ = command("evaluate", *files)
+    assert code == 0 and "10 images" in said and "float_top1" in said and "/second/Conv" in said
+
+
+def test_evaluate_goes_on_after_an_interruption(
+    folder: Path, command: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = ["evaluate", folder / "net.onnx", folder / "images.npy", folder / "labels.npy", "--json", "-b", 4]
+    whole, state = json.loads(command(*call)[1]), folder / "sums.json"
+    batches: list[int] = []
+    original = GraphRun.run
+
+    def run(self: GraphRun, images: np.ndarray) -> Iterator[NodeRun]:
+        batches.append(len(images))
+        if stopping and len(batches) == 3:
+            raise KeyboardInterrupt
+        return original(self, images)
+
+    monkeypatch.setattr(GraphRun, "run", run)
+    stopping = True
+    code, said, error = command(*call, "--state", state)
+    assert (code, said) == (130, "") and str(state) in error and "goes on" in error
+    assert json.loads(state.read_text())["sums"]["images"] == 8
+    stopping = False
+    batches.clear()
+    code, said, _ = command(*call, "--state", state)
+    assert code == 0 and batches == [2] and json.loads(said) == whole
+    images = np.load(folder / "images.npy")
+    images[9, 0, 0, 0] += 1
+    np.save(folder / "images.npy", images)
+    code, said, error = command(*call, "--state", state, "--calibration", folder / "images.npy")
+    assert (code, said) == (2, "") and error.startswith(f"error: {state}: belongs to another evaluation")
+
+
+def test_evaluate_refuses_wrong_files(folder: Path, command: Commands) -> None:
+    hole = normal(40, 4, 9, 8)
+    hole[35, 1, 2, 3] = np.nan
+    for name, values in (
+        ("shape", normal(2, 4, 9, 7)), ("nan", hole), ("complex", np.zeros((2, 4, 9, 8), complex)),
+        ("none", np.zeros((0, 4, 9, 8), np.float32)), ("few", np.arange(9)), ("float", np.arange(10.0)),
+        ("large", np.arange(10)),
+    ):  # fmt: skip
+        np.save(folder / f"{name}.npy", values)
+    np.save(folder / "objects.npy", np.array([{}, 1], object), allow_pickle=True)
+    for name in ("text.npy", "text.onnx", "text.json"):
+        (folder / name).write_text("hello\n")
+    model, images, labels = (folder / name for name in ("net.onnx", "images.npy", "labels.npy"))
+    for arguments, message in (
+        ((model, folder / "shape.npy"), "shape.npy: must have the shape [N, 4, 9, 8], got [1, 4, 9, 7]"),
+        ((model, folder / "nan.npy"), "nan.npy: must be finite in float32, got nan in image 35"),
+        ((model, folder / "complex.npy"), "complex.npy: must hold real numbers, got complex128"),
+        ((model, folder / "none.npy"), "none.npy: must hold at least one entry, got the shape [0, 4, 9, 8]"),
+        ((model, folder / "objects.npy"), "objects.npy: is no .npy array: "),
+        ((model, folder / "text.npy"), "text.npy: is no .npy array: "),
+        ((model, folder / "gone.npy"), "gone.npy: No such file or directory"),
+        ((model, images, folder / "few.npy"), "few.npy: must have the shape [10], one for each image, got [9]"),
+        ((model, images, folder / "float.npy"), "float.npy: must hold integers, got float64"),
+        ((model, images, folder / "large.npy"), "large.npy: must be 0 … 6, got 0 … 9"),
+        ((folder / "text.onnx", images), "text.onnx: is no ONNX file, or a damaged one: "),
+        ((folder / "gone.onnx", images), "gone.onnx: cannot be read: No such file or directory"),
+        ((model, images, labels, "--state", folder / "text.json"), "text.json: is no state of an evaluation: "),
+        ((model, images, labels, "--formats", folder / "text.json"), "text.json: must be a mapping of keys, got str"),
+        ((model, images, labels, "-o", folder / "no" / "r.json"), "no/r.json: no such folder: "),
+        ((model, images, labels, "--calibration", folder / "shape.npy"), "shape.npy: must have the shape "),
+    ):
+        code, said, error = command("evaluate", *arguments)
+        assert (code, said) == (2, "") and error.startswith(f"error: {folder}/{message}"), error
+        assert len(error.splitlines()) == 1
