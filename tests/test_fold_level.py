@@ -1,5 +1,6 @@
 """The fold-level engine by itself: backends agree, order counts, wide words fit, kernels also run uncompiled."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from logaccel.arch import PEArray
 from logaccel.engine import fold_level
+from logaccel.engine.bounds import Bound
 from logaccel.engine.fold_level import accumulate, run_layer
 from logaccel.engine.job import LayerJob
 from logaccel.formats import Format, LinearFormat, LogFormat
@@ -107,6 +109,28 @@ def test_layers_of_many_tiles_blocks_and_chunks(machine: str, monkeypatch: pytes
         codes = padded[:, p : p + 3, q : q + 3].reshape(-1)
         unit = oracle.accumulate(pe, activation, weight, codes.tolist(), job.filter_codes[m].reshape(-1).tolist())
         assert run.psum[pixel, m] == unit.drain(), (pixel, m)
+
+
+@pytest.mark.parametrize("machine", ["multiply", "shift", "shift by weight", "decode"])
+def test_a_proof_from_the_data_is_never_wrong(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the accumulator's width, the sums equal those taken in order, each one limited."""
+    pe, activation, weight = MACHINES[machine]
+    job = job_of(SHAPES["plain"], (pe, activation, weight))
+    reduction = job.layer.matrix(job.batch).reduction
+    needed = job.datapath.exact_acc_bits(reduction)
+    proven, clipped = set(), 0
+    for acc_bits in range(needed, needed - 9, -1):
+        path = pe.model_copy(update={"acc_bits": acc_bits}).datapath(activation, weight)
+        narrow = dataclasses.replace(job, datapath=path)
+        run = run_layer(narrow)
+        proven.add((run.backend, acc_bits < needed))
+        with monkeypatch.context() as ordered:
+            ordered.setattr(fold_level, "_bound", lambda *_: Bound(2**70, 2**70))
+            expected = run_layer(narrow)
+        assert expected.backend == "kernel ordered"
+        assert (run.psum == expected.psum).all() and run.clipped == expected.clipped
+        clipped += run.clipped
+    assert {("kernel", False), ("kernel", True), ("kernel ordered", True)} <= proven and clipped > 0
 
 
 def test_saturation_depends_on_the_order() -> None:
