@@ -29,7 +29,7 @@ from logaccel.jit import kernel, parallel_kernel, parallel_range, shift_left
 
 Psum = NDArray[np.int64]
 
-_FEW = 16  # pixels and channels of a task of `sum_few`
+_SIDE = 16  # pixels and channels of a task of `sum_few`
 _SPAN = 1024  # most k that it takes at a time: they stay in the first-level cache
 BLOCK = 128  # k of a block: 128 rows of 64 words are 32 kB
 
@@ -41,24 +41,18 @@ def pack_words(codes: Codes, factors: Factors, packed: Work) -> None:
     planes = factors.words.shape[0]
     for tile in parallel_range((channels + LANES - 1) // LANES):
         m0 = np.int64(tile) * LANES
+        words = np.zeros(LANES, packed.dtype)
         for plane in range(planes):
             start = (np.int64(tile) * planes + plane) * reduction * LANES
             for k0 in range(0, reduction, LANES):  # squares: a cache line of codes is read once
+                k1 = min(k0 + LANES, reduction)
                 for lane in range(LANES):
-                    m = m0 + lane
-                    for k in range(k0, min(k0 + LANES, reduction)):
-                        word = np.int64(0)
-                        if m < channels:
-                            word = np.int64(word_of(codes[m, k], factors, plane))
-                        packed[start + k * LANES + lane] = word
-
-
-@kernel
-def word_of(code: int, factors: Factors, plane: int) -> int:
-    """Return the weight word of a code in a plane."""
-    if factors.weight_is_linear:
-        return np.int64(code) * factors.words[plane, 0]
-    return factors.words[plane, np.int64(code) - factors.weight_floor]
+                    if m0 + lane < channels:
+                        _read_words(codes[m0 + lane, k0:k1], factors, plane, words)
+                    else:
+                        words[:] = 0
+                    for k in range(k0, k1):
+                        packed[start + k * LANES + lane] = words[k - k0]
 
 
 @kernel
@@ -161,12 +155,12 @@ def sum_few(operands: Codes, codes: Codes, factors: Factors, path: Limits, unit:
     """
     pixels, reduction = operands.shape
     span = min(most, _SPAN)
-    down, across = (pixels + _FEW - 1) // _FEW, (codes.shape[0] + _FEW - 1) // _FEW
+    down, across = (pixels + _SIDE - 1) // _SIDE, (codes.shape[0] + _SIDE - 1) // _SIDE
     planes = factors.words.shape[0]
     for task in parallel_range(across * down):
         row, column = divmod(np.int64(task), across)
-        p0, m0 = row * _FEW, column * _FEW
-        p1, m1 = min(p0 + _FEW, pixels), min(m0 + _FEW, codes.shape[0])
+        p0, m0 = row * _SIDE, column * _SIDE
+        p1, m1 = min(p0 + _SIDE, pixels), min(m0 + _SIDE, codes.shape[0])
         amounts = np.zeros((p1 - p0, reduction), unit.dtype)
         masks = np.zeros((planes, p1 - p0, reduction), unit.dtype)
         words = np.empty(_SPAN, unit.dtype)
