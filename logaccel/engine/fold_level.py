@@ -30,7 +30,7 @@ Operands = NDArray[Any]
 
 FEW = 16  # pixels or channels: below, sums run along k
 MANY_WEIGHTS = 2**18
-TILE_PIXELS = 64
+TILE_PIXELS = 64  # at most
 FEWEST_TASKS = 8  # that keep two to four threads about equally busy
 PACKED_WORDS = 2**23  # weight words unpacked at a time: memory stays bounded whatever the layer
 LOG_TILES = ((32, 256), (1, 1024))  # pixels and channels of a task: many pixels, or few and longer rows
@@ -120,12 +120,18 @@ class _PackedSums(_Sums):
             own = slice(first, min(first + self.channels, psum.shape[1]))
             packed = self._pack(self.weights[own]) if self.packed is None else self.packed
             part = psum if self.packed is not None else np.empty((len(psum), own.stop - own.start), np.int64)
-            down, tiles = -(-len(psum) // TILE_PIXELS), -(-part.shape[1] // LANES)
-            tiling = (TILE_PIXELS, max(1, tiles * down // FEWEST_TASKS) if down < FEWEST_TASKS else tiles)
-            clipped += sum_products(operands[0], packed, self.factors, self.limits, (*tiling, self.flush_blocks), part)
+            tiling = (*_even_tiles(*part.shape), self.flush_blocks)
+            clipped += sum_products(operands[0], packed, self.factors, self.limits, tiling, part)
             if part is not psum:
                 psum[:, own] = part
         return int(clipped)
+
+
+def _even_tiles(pixels: int, channels: int) -> tuple[int, int]:
+    """Return pixels and tiles of channels of a task: tasks of about one size, for threads get equal shares of them."""
+    down, tiles = -(-pixels // TILE_PIXELS), -(-channels // LANES)
+    across = min(tiles, -(-FEWEST_TASKS // down))
+    return -(-pixels // down), -(-tiles // across)
 
 
 class _ExactSums(_PackedSums):

@@ -10,7 +10,6 @@ from logaccel.formats.encode import Codes
 from logaccel.jit import parallel_kernel, parallel_range
 from logaccel.workload import Layer
 
-_CHUNK_PIXELS = 128  # a chunk is a multiple, so that its tiles are shared out evenly
 _STRIP = 4096  # columns counted by one task
 _BYTE_ROWS = 127  # rows that a byte can count
 _LINE = 64  # 8-bit codes of a cache line
@@ -23,7 +22,7 @@ def lowered_ifmap(layer: Layer, ifmap: NDArray[Any], group: int, words: int) -> 
     """
     maps, pixels = _group_maps(layer, ifmap, group), len(ifmap) * layer.out_size[0] * layer.out_size[1]
     reduction = maps.shape[1] * layer.kernel[0] * layer.kernel[1]
-    step = min(pixels, max(1, words // reduction // _CHUNK_PIXELS) * _CHUNK_PIXELS)
+    step = -(-pixels // -(-pixels * reduction // words))
     plain = _is_plain(layer)
     lowered = np.empty((0 if plain else step, reduction), maps.dtype)
     for first in range(0, pixels, step):
