@@ -1,8 +1,8 @@
 """The only place that names numba: how kernels are compiled, cached and threaded.
 
 Kernels compile on first use and are cached on disk. Numba keys its cache on the file that holds the
-kernel alone and does not notice an edited callee in another file, so the cache folder's name carries a
-hash of every source file of the package: a stale kernel cannot be found, let alone run.
+kernel alone and does not notice an edited callee or constant in another file, so the cache folder's name
+carries a hash of every file that a kernel could see (KERNEL_ROOMS): a stale kernel cannot be found, let alone run.
 """
 
 import hashlib
@@ -21,13 +21,22 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 parallel_range = numba.prange
 
 
-def sources_digest() -> str:
-    """Return a short hash over the names and contents of all Python sources of the package."""
+# Every file that holds a kernel, and every file that one of them imports, at any remove, lies in one of these
+# (tests/test_structure.py sees to it). Edits elsewhere, in reports say, leave compiled kernels valid.
+KERNEL_ROOMS = (
+    "__init__.py", "errors.py", "jit.py", "metrics.py", "section.py", "units.py",
+    "arch", "engine", "formats", "pe", "schedule", "trace", "workload",
+)  # fmt: skip
+
+
+def sources_digest(*rooms: str) -> str:
+    """Return a short hash over the names and contents of the Python sources of these rooms; of all without any."""
     root = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
-        digest.update(str(path.relative_to(root)).encode())
-        digest.update(path.read_bytes())
+        if not rooms or path.relative_to(root).parts[0] in rooms:
+            digest.update(str(path.relative_to(root)).encode())
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -36,7 +45,7 @@ def cache_folder() -> Path:
     chosen = os.environ.get("LOGACCEL_CACHE_DIR")
     base = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "logaccel"
     for candidate in (base, Path(tempfile.gettempdir()) / f"logaccel-{os.getuid() if hasattr(os, 'getuid') else 0}"):
-        folder = candidate / f"kernels-{sources_digest()}"
+        folder = candidate / f"kernels-{sources_digest(*KERNEL_ROOMS)}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError:

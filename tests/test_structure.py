@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import logaccel
+from logaccel.jit import KERNEL_ROOMS
 
 ROOT = Path(logaccel.__file__).parent
 SOURCES = sorted(ROOT.rglob("*.py"))
@@ -77,6 +78,23 @@ def test_imports_point_downwards(path: Path) -> None:
 
 def test_one_file_names_numba() -> None:
     assert [path.name for path in SOURCES if "numba" in named(path)] == ["jit.py"]
+
+
+def test_the_kernel_cache_knows_every_file_that_a_kernel_could_see() -> None:
+    """A kernel compiles the constants and callees of other files into itself: their edits must change the key."""
+    pending = [path for path in SOURCES if any(module.startswith("logaccel.jit") for module, _ in imports(path))]
+    pending = [path for path in pending if path.stem not in ("kept",)]  # hashes sources, compiles nothing
+    assert len(pending) > 10
+    seen: set[Path] = set()
+    while pending:
+        path = pending.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        assert path.relative_to(ROOT).parts[0] in KERNEL_ROOMS, path
+        for module, _ in imports(path):
+            target = ROOT.parent / Path(*module.split("."))
+            pending += [file for file in (target.with_suffix(".py"), target / "__init__.py") if file.is_file()]
 
 
 def test_only_the_report_draws() -> None:
