@@ -128,6 +128,26 @@ def test_evaluate_prints_what_the_library_returns(folder: Path, command: Command
     assert code == 0 and "10 images" in said and "float_top1" in said and "/second/Conv" in said
 
 
+def test_differences_are_paired(folder: Path) -> None:
+    """Image by image, by sorting scores as a person would; the error is that of a mean of −1, 0 and 1."""
+    model, arch = load_onnx(folder / "net.onnx"), load_arch("shift_3b_16x16")
+    images, labels = normal(60, 4, 9, 8), np.arange(60) % 7
+    run = GraphRun(model, arch, calibrate(model, arch, images[:4]))
+    floats = ort.InferenceSession(str(folder / "net.onnx")).run(None, {"x": images})[0].tolist()
+    last = list(run.run(images))[-1]
+    tree = evaluate(run, images, labels, batch=7).to_dict()
+    for key, places in (("top1", 1), ("top5", 5)):
+        differences = [
+            (label in sorted(range(7), key=lambda c: -own[c])[:places])
+            - (label in sorted(range(7), key=lambda c: -wanted[c])[:places])
+            for own, wanted, label in zip(last.codes.tolist(), floats, labels.tolist(), strict=True)
+        ]
+        assert {-1, 1} <= set(differences)
+        assert tree[f"{key}_difference"] == pytest.approx(np.mean(differences))
+        assert tree[f"{key}_difference_error"] == pytest.approx(np.std(differences) / 60**0.5)
+        assert tree[key] - tree[f"float_{key}"] == pytest.approx(np.mean(differences))
+
+
 def test_evaluate_goes_on_after_an_interruption(
     folder: Path, command: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:

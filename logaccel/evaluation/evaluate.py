@@ -23,7 +23,7 @@ from logaccel.schedule.folds import plan_folds
 from logaccel.trace import Tensor
 from logaccel.workload.graph import LayerNode
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 IMAGES_AT_A_TIME = 64  # in memory while they are checked and hashed
 NOTE = (
     "cycles and energy are those of the layers on the array, one image at a time; "
@@ -53,12 +53,20 @@ class Sums:
     top5: int = 0
     float_top1: int = 0
     float_top5: int = 0
+    top1_won: int = 0  # right here, wrong in float
+    top1_lost: int = 0
+    top5_won: int = 0
+    top5_lost: int = 0
     nodes: dict[str, NodeSums] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Accuracy and cost of a model on an architecture. Shares are of `images`; *_error are standard errors."""
+    """Accuracy and cost of a model on an architecture. Shares are of `images`; *_error are standard errors.
+
+    *_difference is the share on the machine less that of the float network. Both saw the same images, so its
+    error is that of the paired differences: much smaller than those of the two shares.
+    """
 
     network: str
     arch: str
@@ -80,6 +88,11 @@ class Evaluation:
             share = count / images
             tree[key] = share
             tree[f"{key}_error"] = math.sqrt(share * (1 - share) / images)
+        if self.labelled:
+            for key, won, lost in (("top1", sums.top1_won, sums.top1_lost), ("top5", sums.top5_won, sums.top5_lost)):
+                mean = (won - lost) / images
+                tree[f"{key}_difference"] = mean
+                tree[f"{key}_difference_error"] = math.sqrt(((won + lost) / images - mean * mean) / images)
         tree["cycles_per_image"] = sum(layer["cycles"] for layer in self.layers.values())
         tree["energy_array_pj_per_image"] = sum(layer["energy_array_pj"] for layer in self.layers.values())
         tree["off_array"] = list(self.off_array)
@@ -100,7 +113,9 @@ class Evaluation:
         """Return the result as text."""
         tree = self.to_dict()
         lines = [f"{self.network} on {self.arch}: {self.sums.images} images"]
-        for key in ("top1", "float_top1", "top5", "float_top5", "top1_agreement"):
+        for key in (
+            "top1", "float_top1", "top1_difference", "top5", "float_top5", "top5_difference", "top1_agreement",
+        ):  # fmt: skip
             if key in tree:
                 lines.append(f"  {key:15} {tree[key]:8.2%} ± {tree[f'{key}_error']:.2%}")
         lines.append(f"  cycles per image {tree['cycles_per_image']:,}")
@@ -166,10 +181,12 @@ def _add_batch(sums: Sums, run: GraphRun, images: Tensor, labels: NDArray[np.int
     sums.images += len(images)
     sums.agree += int((machine.argmax(axis=1) == reference.argmax(axis=1)).sum())
     if labels is not None:
-        sums.top1 += _hits(machine, labels, 1)
-        sums.top5 += _hits(machine, labels, 5)
-        sums.float_top1 += _hits(reference, labels, 1)
-        sums.float_top5 += _hits(reference, labels, 5)
+        for key, places in (("top1", 1), ("top5", 5)):
+            own, wanted = _hits(machine, labels, places), _hits(reference, labels, places)
+            for name, hits in (
+                (key, own), (f"float_{key}", wanted), (f"{key}_won", own & ~wanted), (f"{key}_lost", wanted & ~own),
+            ):  # fmt: skip
+                setattr(sums, name, getattr(sums, name) + int(hits.sum()))
 
 
 def _add_node(own: NodeSums, done: NodeRun, decoded: NDArray[np.float64], reference: Tensor) -> None:
@@ -183,10 +200,10 @@ def _add_node(own: NodeSums, done: NodeRun, decoded: NDArray[np.float64], refere
         own.live_products += int(done.array.activity.live_products or 0)
 
 
-def _hits(logits: NDArray[Any], labels: NDArray[np.int64], places: int) -> int:
-    """Return how many labels are among the first places; of equal logits the lower class comes first."""
+def _hits(logits: NDArray[Any], labels: NDArray[np.int64], places: int) -> NDArray[np.bool_]:
+    """Return for every image whether its label is among the first places; of equal logits the lower class is first."""
     order = np.argsort(-logits, axis=1, kind="stable")[:, :places]
-    return int((order == labels[:, None]).any(axis=1).sum())
+    return np.asarray((order == labels[:, None]).any(axis=1))
 
 
 def _costs(run: GraphRun, sums: Sums) -> dict[str, dict[str, Any]]:
