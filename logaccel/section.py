@@ -35,7 +35,7 @@ def _is_union_tag(part: int | str) -> bool:
     return isinstance(part, str) and part in UNION_TAGS
 
 
-UNION_TAGS = frozenset({"linear", "log", "multiply", "shift", "decode", "logsum"})
+UNION_TAGS = frozenset({"linear", "log", "multiply", "shift", "decode", "logsum", "channel", "banked"})
 
 
 def _rule(item: ErrorDetails) -> str:

@@ -1,13 +1,15 @@
 """Tiles and DRAM: the event form against a stepper, sums against tiles, tiles against loops, mapper against all."""
 
+from dataclasses import fields
 from math import prod
 from time import perf_counter
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logaccel.arch import Dataflow, Dram, Memory, PEArray, load_arch
+from logaccel.arch import ChannelDram, Dataflow, Dram, Memory, PEArray, Scratchpad, load_arch
 from logaccel.errors import ConfigError
 from logaccel.memory.mapper import candidates, evaluate, fits, map_layer
 from logaccel.memory.tiles import Mapping, TiledLayer, WordWidths
@@ -17,15 +19,21 @@ from logaccel.schedule.folds import plan_folds
 from logaccel.simulation import MEMORY_NOTE, READY_NOTE, simulate
 from logaccel.workload import Layer, MatrixShape, Network, load_network
 
+MEMORY: dict[str, Any] = {
+    **{name: {"bytes": 2**18} for name in ("ifmap", "filter", "ofmap")},
+    "dram": {"bits_per_cycle": 64, "latency_cycles": 50, "burst_bits": 512},
+}
 WORKS = st.lists(
-    st.builds(TileWork, st.integers(0, 90), st.integers(1, 30), st.integers(0, 60)), min_size=1, max_size=9
+    st.builds(TileWork, st.integers(0, 50), st.integers(0, 40), st.integers(1, 30), st.integers(0, 60)),
+    min_size=1,
+    max_size=9,
 )
 DRAMS = st.builds(
-    Dram, bits_per_cycle=st.integers(1, 40), latency_cycles=st.integers(0, 12), burst_bits=st.integers(1, 20)
+    ChannelDram, bits_per_cycle=st.integers(1, 40), latency_cycles=st.integers(0, 12), burst_bits=st.integers(1, 20)
 )
 
 
-def stepped(works: list[TileWork], dram: Dram) -> tuple[list[int], int]:
+def stepped(works: list[TileWork], dram: ChannelDram) -> tuple[list[int], int]:
     """Step channel and array one cycle at a time; knows a queue and flags, no formulas."""
     count = len(works)
     order = [("read", i) for i in range(min(2, count))]
@@ -70,13 +78,13 @@ def stepped(works: list[TileWork], dram: Dram) -> tuple[list[int], int]:
 
 @given(works=WORKS, dram=DRAMS)
 @settings(max_examples=400)
-def test_events_equal_the_stepper(works: list[TileWork], dram: Dram) -> None:
+def test_events_equal_the_stepper(works: list[TileWork], dram: ChannelDram) -> None:
     timing = time_tiles(works, dram)
     assert (list(timing.start_cycles), timing.total_cycles) == stepped(works, dram)
 
 
 @given(works=WORKS, dram=DRAMS, more=st.integers(1, 40))
-def test_more_bandwidth_never_costs_cycles(works: list[TileWork], dram: Dram, more: int) -> None:
+def test_more_bandwidth_never_costs_cycles(works: list[TileWork], dram: ChannelDram, more: int) -> None:
     faster = dram.model_copy(update={"bits_per_cycle": (dram.bits_per_cycle or 0) + more})
     assert time_tiles(works, faster).total_cycles <= time_tiles(works, dram).total_cycles
 
@@ -99,6 +107,12 @@ def tiled_layers(draw: st.DrawFn) -> TiledLayer:
     array = PEArray(rows=draw(st.integers(1, 4)), cols=draw(st.integers(1, 4)), overlap=draw(st.booleans()))
     widths = WordWidths(*(draw(st.integers(1, 9)) for _ in range(4)))
     return TiledLayer(layer, draw(st.integers(1, 3)), array, draw(st.sampled_from(["os", "ws", "is"])), widths)
+
+
+def memory_of(sizes: tuple[int, int, int], dram: Dram, **more: Any) -> Memory:
+    """Return a memory with scratchpads of these bytes (ifmap, filter, ofmap)."""
+    return Memory(**dict(zip(("ifmap", "filter", "ofmap"), (Scratchpad(bytes=b) for b in sizes), strict=True)),
+                  dram=dram, **more)  # fmt: skip
 
 
 def counted(tiled: TiledLayer, mapping: Mapping) -> tuple[int, int, int]:
@@ -139,7 +153,7 @@ def test_sums_equal_tiles_equal_loops(tiled: TiledLayer, pick: int) -> None:
     space = list(candidates(tiled))
     mapping = space[pick % len(space)]
     works = list(tiled.tiles(mapping))
-    total = TileWork(*(sum(getattr(w, key) for w in works) for key in ("read_bits", "compute_cycles", "write_bits")))
+    total = TileWork(*(sum(getattr(work, field.name) for work in works) for field in fields(TileWork)))
     assert tiled.totals(mapping) == total
     macs, read, written = counted(tiled, mapping)
     assert macs == tiled.layer.matrix(tiled.batch).macs
@@ -150,15 +164,13 @@ def test_sums_equal_tiles_equal_loops(tiled: TiledLayer, pick: int) -> None:
     tiled=tiled_layers(),
     dram=DRAMS,
     sizes=st.tuples(*[st.integers(30, 400)] * 3),
-    objective=st.sampled_from(["cycles", "traffic", "product"]),
+    objective=st.sampled_from(["cycles", "energy", "edp", "traffic"]),
 )
 @settings(max_examples=40)
 def test_the_mapper_finds_the_best_of_all(
-    tiled: TiledLayer, dram: Dram, sizes: tuple[int, int, int], objective: str
+    tiled: TiledLayer, dram: ChannelDram, sizes: tuple[int, int, int], objective: str
 ) -> None:
-    memory = Memory(
-        ifmap_bytes=sizes[0], filter_bytes=sizes[1], ofmap_bytes=sizes[2], dram=dram, objective=objective
-    )  # fmt: skip
+    memory = memory_of(sizes, dram, objective=objective)
     fitting = [mapping for mapping in candidates(tiled) if fits(tiled, mapping, memory)]
     if not fitting:
         with pytest.raises(ConfigError, match="random: memory"):
@@ -175,8 +187,7 @@ def test_unlimited_memory_leaves_the_array_its_own_cycles(tiled: TiledLayer) -> 
         tiled.layer.model_copy(update={"groups": 1}), tiled.batch, tiled.array, tiled.dataflow, tiled.widths
     )
     whole = Mapping(one.batch, one.layer.out_size[0], *one.group_channels, "channels")
-    size = 2**30
-    memory = Memory(ifmap_bytes=size, filter_bytes=size, ofmap_bytes=size, dram=Dram(bits_per_cycle=None))
+    memory = memory_of((2**30,) * 3, ChannelDram(bits_per_cycle=None))
     found = evaluate(one, whole, memory)
     assert (found.compute_cycles, found.stall_cycles) == (
         plan_folds(one.layer.matrix(one.batch), one.array, one.dataflow).compute_cycles, 0
@@ -201,7 +212,12 @@ def test_cycles_equal_those_of_the_listed_folds(matrix: MatrixShape, array: PEAr
 
 def test_a_layer_that_fits_no_tile_names_need_and_capacity() -> None:
     layer = Layer(name="wide", kind="fc", in_channels=1000, out_channels=4)
-    memory = {"ifmap_bytes": 100, "filter_bytes": 4000, "ofmap_bytes": 64, "dram": {"bits_per_cycle": 64}}
+    memory = {
+        "ifmap": {"bytes": 100},
+        "filter": {"bytes": 4000},
+        "ofmap": {"bytes": 64},
+        "dram": {"bits_per_cycle": 64},
+    }
     arch = load_arch("multiply_8b_16x16").replace(memory=memory)
     with pytest.raises(ConfigError) as caught:
         simulate(Network(name="one", layers=(layer,)), arch)
@@ -210,14 +226,41 @@ def test_a_layer_that_fits_no_tile_names_need_and_capacity() -> None:
 
 @pytest.mark.parametrize("value", [0, -1])
 def test_zero_bandwidth_is_an_error(value: int) -> None:
-    memory = {"ifmap_bytes": 9, "filter_bytes": 9, "ofmap_bytes": 9, "dram": {"bits_per_cycle": value}}
+    memory = MEMORY | {"dram": {"bits_per_cycle": value}}
     with pytest.raises(ConfigError) as caught:
         load_arch("multiply_8b_16x16").replace(memory=memory)
     assert str(caught.value) == (f"multiply_8b_16x16: memory.dram.bits_per_cycle: must be at least 1, got {value}")
 
 
-MEMORY = {"ifmap_bytes": 2**18, "filter_bytes": 2**18, "ofmap_bytes": 2**18,
-          "dram": {"bits_per_cycle": 64, "latency_cycles": 50, "burst_bits": 512}}  # fmt: skip
+@pytest.mark.parametrize(
+    ("section", "problem"),
+    [
+        ({"bits_per_cycle": 8, "kind": "ddr9"}, "kind must be one of 'channel', 'banked', got 'ddr9'"),
+        ({"latency_cycles": 8}, "bits_per_cycle: required, but missing"),
+        ({"kind": "banked"}, "device: required, but missing"),
+        ({"kind": "banked", "device": "x", "burst_bits": 8}, "burst_bits: unknown key"),
+        (7, "must be a mapping of keys, got 7"),
+    ],
+)
+def test_a_wrong_dram_section_is_an_error(section: Any, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_arch("multiply_8b_16x16").replace(memory=MEMORY | {"dram": section})
+    where = "memory.dram" + (": " if problem[:4] in ("kind", "must") else ".")
+    assert str(caught.value) == f"multiply_8b_16x16: {where}{problem}"
+
+
+@pytest.mark.parametrize(
+    ("section", "problem"),
+    [
+        ({"bytes": 0}, "bytes: must be at least 1, got 0"),
+        ({"bytes": 64, "port_bits": 0}, "port_bits: must be at least 1, got 0"),
+        ({"bytes": 64, "banks": 0}, "banks: must be at least 1, got 0"),
+    ],
+)
+def test_an_empty_scratchpad_is_an_error(section: dict[str, int], problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_arch("multiply_8b_16x16").replace(memory=MEMORY | {"ifmap": section})
+    assert str(caught.value) == f"multiply_8b_16x16: memory.ifmap.{problem}"
 
 
 def test_a_network_says_what_it_waited_for() -> None:

@@ -425,7 +425,7 @@ def test_a_column_has_one_unit_and_keeps_its_smallest_value() -> None:
 
 
 def test_stalls_are_shown_where_there_is_a_memory() -> None:
-    memory = {"ifmap_bytes": 65536, "filter_bytes": 65536, "ofmap_bytes": 65536, "dram": {"bits_per_cycle": 8}}
+    memory = {name: {"bytes": 65536} for name in ("ifmap", "filter", "ofmap")} | {"dram": {"bits_per_cycle": 8}}
     found = logaccel.simulate(
         logaccel.load_network("alexnet"), logaccel.load_arch("shift_4b_ws_16x16").replace(memory=memory)
     )

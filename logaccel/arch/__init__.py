@@ -1,10 +1,11 @@
 """What an accelerator is, and how its file is read."""
 
 from logaccel.arch.load import json_schema, load_arch, shipped_architectures
-from logaccel.arch.memory import Dram, Memory
+from logaccel.arch.memory import BankedDram, ChannelDram, Dram, Memory, Objective, Scratchpad
 from logaccel.arch.model import Architecture, Dataflow, LayerSettings, PEArray, PostProcessing
 
 __all__ = [
-    "Architecture", "Dataflow", "Dram", "LayerSettings", "Memory", "PEArray", "PostProcessing",
+    "Architecture", "BankedDram", "ChannelDram", "Dataflow", "Dram", "LayerSettings", "Memory", "Objective", "PEArray",
+    "PostProcessing", "Scratchpad",
     "json_schema", "load_arch", "shipped_architectures",
 ]  # fmt: skip

@@ -1,17 +1,31 @@
 """The memory around the array: scratchpads and DRAM."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from logaccel.section import Section
 
 Bytes = Annotated[int, Field(ge=1, le=2**40)]
+Objective = Literal["cycles", "energy", "edp", "traffic"]
 
 
-class Dram(Section):
-    """One channel that reads and write-backs share."""
+class Scratchpad(Section):
+    """One scratchpad. It holds two tiles: one in use, one on its way; each side has a read and a write port."""
 
+    bytes: Annotated[Bytes, Field(description="capacity")]
+    banks: Annotated[
+        int | None, Field(ge=1, le=1024, description="each delivers one word a cycle; null: never a conflict")
+    ] = None
+    port_bits: Annotated[
+        int | None, Field(ge=1, le=2**20, description="bits that a port moves in a cycle; null: as many as asked for")
+    ] = None
+
+
+class ChannelDram(Section):
+    """One channel that reads and write-backs share, known by its bandwidth and latency alone."""
+
+    kind: Literal["channel"] = "channel"
     bits_per_cycle: Annotated[
         int | None, Field(ge=1, le=2**20, description="bandwidth in array cycles; null: unlimited")
     ]
@@ -19,19 +33,41 @@ class Dram(Section):
     burst_bits: Annotated[int, Field(ge=1, le=2**20, description="transfers are rounded up to whole bursts")] = 1
 
 
-class Memory(Section):
-    """Scratchpads (each holds two tiles: one in use, one on its way) and DRAM."""
+class BankedDram(Section):
+    """One channel of a DRAM device with banks, open rows and refresh; its clock runs beside the array's."""
 
-    ifmap_bytes: Annotated[Bytes, Field(description="capacity of the ifmap scratchpad")]
-    filter_bytes: Annotated[Bytes, Field(description="capacity of the filter scratchpad")]
-    ofmap_bytes: Annotated[Bytes, Field(description="capacity of the scratchpad of psums and ofmaps")]
+    kind: Literal["banked"]
+    device: Annotated[str, Field(min_length=1, description="name of a shipped timing table, or path of one")]
+
+
+def _kind(value: Any) -> str:
+    """Return which DRAM a section describes: `channel` unless it says otherwise."""
+    return str(value.get("kind", "channel") if isinstance(value, dict) else getattr(value, "kind", "channel"))
+
+
+Dram = Annotated[
+    Annotated[ChannelDram, Tag("channel")] | Annotated[BankedDram, Tag("banked")],
+    Discriminator(_kind),
+]
+
+
+class Memory(Section):
+    """Scratchpads and DRAM, and what the mapper makes of them."""
+
+    ifmap: Annotated[Scratchpad, Field(description="scratchpad of ifmaps")]
+    filter: Annotated[Scratchpad, Field(description="scratchpad of filters")]
+    ofmap: Annotated[Scratchpad, Field(description="scratchpad of psums and ofmaps")]
     dram: Annotated[Dram, Field(description="the channel behind the scratchpads")]
     objective: Annotated[
-        Literal["cycles", "traffic", "product"],
-        Field(description="what the mapper minimises: total cycles, DRAM bits, or their product"),
-    ] = "product"
+        Objective, Field(description="what the mapper minimises: cycles, energy, their product or DRAM bits")
+    ] = "edp"
+
+    @property
+    def scratchpads(self) -> dict[str, Scratchpad]:
+        """Scratchpads by name."""
+        return {"ifmap": self.ifmap, "filter": self.filter, "ofmap": self.ofmap}
 
     @property
     def capacity_bytes(self) -> dict[str, int]:
         """Capacity of each scratchpad by name."""
-        return {"ifmap": self.ifmap_bytes, "filter": self.filter_bytes, "ofmap": self.ofmap_bytes}
+        return {name: scratchpad.bytes for name, scratchpad in self.scratchpads.items()}

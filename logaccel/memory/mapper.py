@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from operator import itemgetter
-from typing import Literal, get_args
+from typing import get_args
 
-from logaccel.arch import Memory
+from logaccel.arch import ChannelDram, Memory, Objective
 from logaccel.errors import ConfigError
 from logaccel.memory.tiles import Mapping, Order, TiledLayer
 from logaccel.memory.timing import TileWork, time_tiles, transfer_cycles
@@ -28,11 +28,11 @@ class MappedLayer:
     dram_read_bits: int
     dram_write_bits: int
 
-    def cost(self, objective: Literal["cycles", "traffic", "product"]) -> int:
-        """Return what is minimised: total cycles, DRAM bits, or their product."""
+    def cost(self, objective: Objective) -> int:
+        """Return what is minimised: total cycles, DRAM bits, or their product (no energy yet)."""
         cycles = self.compute_cycles + self.stall_cycles
         bits = self.dram_read_bits + self.dram_write_bits
-        return {"cycles": cycles, "traffic": bits, "product": cycles * bits}[objective]
+        return {"cycles": cycles, "traffic": bits}.get(objective, cycles * bits)
 
 
 def candidates(tiled: TiledLayer) -> Iterator[Mapping]:
@@ -83,7 +83,7 @@ def map_layer(tiled: TiledLayer, memory: Memory) -> MappedLayer:
 
 
 def _costed(mapping: Mapping, works: list[TileWork], memory: Memory) -> MappedLayer:
-    timing = time_tiles(works, memory.dram)
+    timing = time_tiles(works, _channel(memory))
     return MappedLayer(
         mapping=mapping,
         tiles=len(works),
@@ -94,13 +94,19 @@ def _costed(mapping: Mapping, works: list[TileWork], memory: Memory) -> MappedLa
     )
 
 
+def _channel(memory: Memory) -> ChannelDram:
+    if not isinstance(memory.dram, ChannelDram):
+        raise ConfigError(f"memory.dram.kind: {memory.dram.kind} is not timed yet")
+    return memory.dram
+
+
 def _least(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> MappedLayer:
     """Return a bound in the shape of a result: exact words and computation, and the least that it can wait.
 
     The array cannot start before the first tile's read nor the total end before the last tile's write; and the
     channel needs its time for all words.
     """
-    totals, dram = tiled.totals(mapping), memory.dram
+    totals, dram = tiled.totals(mapping), _channel(memory)
     read, write = tiled.edge_bits(mapping)
     waits = transfer_cycles(read, dram, dram.latency_cycles) + transfer_cycles(write, dram, 0)
     channel = 0

@@ -104,15 +104,13 @@ class TiledLayer:
                 for depth in depths:
                     ifmap, filters = (group, images, rows, depth), (group, channels, depth)
                     size = (images[1] - images[0], channels[1] - channels[0], depth[1] - depth[0])
-                    read = 0
-                    if kept.get("ifmap") != ifmap:
-                        read += self.ifmap_bits(size[0], rows, size[2])
-                    if kept.get("filter") != filters:
-                        read += self.filter_bits(size[1], size[2])
+                    new_ifmap = self.ifmap_bits(size[0], rows, size[2]) if kept.get("ifmap") != ifmap else 0
+                    new_filters = self.filter_bits(size[1], size[2]) if kept.get("filter") != filters else 0
                     kept = {"ifmap": ifmap, "filter": filters}
                     outputs = size[0] * (rows[1] - rows[0]) * self.layer.out_size[1] * size[1]
                     written = outputs * self.widths.ofmap_bits if depth == depths[-1] else 0
-                    yield TileWork(read, self._compute_cycles(outputs // size[1], size[1], size[2]), written)
+                    compute = self._compute_cycles(outputs // size[1], size[1], size[2])
+                    yield TileWork(new_ifmap, new_filters, compute, written)
 
     def totals(self, mapping: Mapping) -> TileWork:
         """Return the sums over all tiles, in closed form (tests add the tiles up).
@@ -138,10 +136,15 @@ class TiledLayer:
             for channel, n_channels in channels.items()
             for depth, n_depths in depths.items()
         )  # fmt: skip
-        read = ifmap * ifmap_passes + self.filter_bits(ofmap_channels, ifmap_channels) * filter_passes
+        filters = self.filter_bits(ofmap_channels, ifmap_channels)
         outputs = self.batch * self.layer.out_size[0] * self.layer.out_size[1] * ofmap_channels
         groups = self.layer.groups
-        return TileWork(groups * read, groups * compute, groups * outputs * self.widths.ofmap_bits)
+        return TileWork(
+            groups * ifmap * ifmap_passes,
+            groups * filters * filter_passes,
+            groups * compute,
+            groups * outputs * self.widths.ofmap_bits,
+        )
 
     def edge_bits(self, mapping: Mapping) -> tuple[int, int]:
         """Return what the first tile reads and what the last tile writes: neither hides behind the array."""

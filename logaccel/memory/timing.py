@@ -10,16 +10,22 @@ computed); its computation when it has arrived, the array is idle and the ofmap 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from logaccel.arch import Dram
+from logaccel.arch import ChannelDram
 
 
 @dataclass(frozen=True)
 class TileWork:
     """What one tile moves and computes."""
 
-    read_bits: int
+    ifmap_read_bits: int
+    filter_read_bits: int
     compute_cycles: int
     write_bits: int
+
+    @property
+    def read_bits(self) -> int:
+        """Bits that one read brings: both operands, one after the other."""
+        return self.ifmap_read_bits + self.filter_read_bits
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class TileTiming:
         return self.total_cycles - sum(work.compute_cycles for work in works)
 
 
-def transfer_cycles(bits: int, dram: Dram, latency_cycles: int) -> int:
+def transfer_cycles(bits: int, dram: ChannelDram, latency_cycles: int) -> int:
     """Return the channel's time for one transfer: latency, then whole bursts; nothing for nothing."""
     if bits == 0:
         return 0
@@ -44,7 +50,7 @@ def transfer_cycles(bits: int, dram: Dram, latency_cycles: int) -> int:
     return latency_cycles + -(-bursts * dram.burst_bits // dram.bits_per_cycle)
 
 
-def time_tiles(works: Sequence[TileWork], dram: Dram) -> TileTiming:
+def time_tiles(works: Sequence[TileWork], dram: ChannelDram) -> TileTiming:
     """Return when the tiles run: one pass over events. tests/test_memory.py steps the same cycle by cycle."""
     channel, starts, done, written = 0, [], [0, 0], [0, 0]  # two tiles before the first, long finished
     for index, work in enumerate(works):
@@ -62,7 +68,7 @@ def time_tiles(works: Sequence[TileWork], dram: Dram) -> TileTiming:
     return TileTiming(tuple(starts), max(channel, done[-1]))
 
 
-def _write(work: TileWork, done: int, channel: int, dram: Dram, written: list[int]) -> int:
+def _write(work: TileWork, done: int, channel: int, dram: ChannelDram, written: list[int]) -> int:
     """Write a tile back and return when the channel is free again; writes are posted: they pay no latency."""
     write = transfer_cycles(work.write_bits, dram, 0)
     written.append(max(channel, done) + write if write else done)
