@@ -1,34 +1,16 @@
-"""The command line end to end, in a process of its own: output, exit codes, messages, nothing half-written."""
+"""The command line end to end: output, exit codes, messages, nothing half-written."""
 
 import csv
 import io
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from command_line import refused, run, run_alone
 
 import logaccel
-
-
-def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "logaccel", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=os.environ | {"COLUMNS": "120", "PYTHONWARNINGS": "error"},
-        timeout=300,
-    )
-
-
-def refused(*arguments: object, cwd: Path | None = None) -> str:
-    done = run(*arguments, cwd=cwd)
-    assert done.returncode == 2, done
-    assert "Traceback" not in done.stderr and done.stdout == ""
-    return done.stderr
 
 
 @pytest.fixture
@@ -41,7 +23,7 @@ def small_trace(tmp_path: Path) -> Path:
 
 
 def test_simulate_prints_a_table_and_its_provenance(small_trace: Path) -> None:
-    done = run("simulate", "shift_4b_16x16", "--trace", small_trace)
+    done = run_alone("simulate", "shift_4b_16x16", "--trace", small_trace)
     assert done.returncode == 0, done.stderr
     for part in ("only", "horowitz_45nm", "45", "operands are always ready"):
         assert part in done.stdout
@@ -112,6 +94,12 @@ def test_architectures_can_be_listed_checked_shown_and_edited(tmp_path: Path) ->
 
 def test_the_schema_is_json() -> None:
     assert json.loads(run("schema").stdout)["title"] == "logaccel architecture"
+
+
+def test_a_mistake_in_a_process_of_its_own() -> None:
+    done = run_alone("simulate", "shift_9b")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == refused("simulate", "shift_9b")
 
 
 def test_mistakes_are_one_clear_message_and_exit_code_2(small_trace: Path, tmp_path: Path) -> None:

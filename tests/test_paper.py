@@ -114,10 +114,10 @@ def test_hardware_quantiser(rounding: str, steps: int) -> None:
 def test_hardware_quantiser_by_its_definition() -> None:
     fmt = LogFormat(bits=8, fsr=20, signed=False)
     smallest = fmt.exponent_steps(0)
-    for word in range(1, 2**11):
+    words = range(1, 2**11)
+    for word, code in zip(words, encode_accumulators(np.array(words), 0, fmt, 12), strict=True):
         position = word.bit_length() - 1
         fraction = Fraction(word, 2**position) - 1
-        code = encode_accumulators(np.array([word]), 0, fmt, 12)[0]
         assert code + smallest == position + ((fraction + 1) ** 2 >= 2)
 
 

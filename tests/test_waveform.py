@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from test_cli import refused, run
+from command_line import refused, run
 from test_register_level import LAYERS, LINEAR5, job_of
 
 from logaccel import ConfigError
