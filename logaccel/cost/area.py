@@ -52,6 +52,18 @@ def array_area(profile: CostProfile, arch: Architecture, layer_archs: Iterable[A
     return Area(um2, profile.provenance((*pe, *lane)))
 
 
+def array_leakage_mw(
+    profile: CostProfile, arch: Architecture, layer_archs: Iterable[Architecture] = ()
+) -> float | None:
+    """Return what the array of `array_area` leaks; None where the profile does not know it of every part."""
+    views = tuple(layer_archs) or _views_of(arch)
+    rows, cols = arch.array.rows, arch.array.cols
+    leaks = [(rows * cols, profile.part_leakage_mw(part)) for part in board_parts(arch, views)]
+    leaks += [(cols, profile.part_leakage_mw(part)) for part in _lane_board(arch, views)]
+    known = [copies * leak for copies, leak in leaks if leak is not None]
+    return sum(known) if len(known) == len(leaks) else None
+
+
 def board_parts(arch: Architecture, views: Iterable[Architecture] = ()) -> tuple[Part, ...]:
     """Return the parts of one PE that can run the architecture and each of its views."""
     asked = {(view.pe, view.activation, view.weight): None for view in (arch, *views)}

@@ -11,19 +11,21 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from logaccel.cost.curve import Curve, Positive
+from logaccel.cost.memory_table import MemoryTable
 from logaccel.errors import ConfigError
 from logaccel.pe.parts import Circuit, Part
 from logaccel.section import Section, listed, problems
 
-Quantity = Literal["energy_pj", "area_um2"]
-QUANTITIES: tuple[Quantity, ...] = ("energy_pj", "area_um2")
+Quantity = Literal["energy_pj", "area_um2", "leakage_mw"]
+QUANTITIES: tuple[Quantity, ...] = ("energy_pj", "area_um2", "leakage_mw")
 
 
 class Price(Section):
-    """What one kind of circuit costs: energy of one operation, area."""
+    """What one kind of circuit costs: energy of one operation, area, and what it leaks whether it works or not."""
 
     energy_pj: Curve
     area_um2: Curve
+    leakage_mw: Annotated[Curve | None, Field(description="null: the source has none")] = None
 
 
 class PriceTable(Section):
@@ -55,6 +57,7 @@ class CostProfile(Section):
     clock_mhz: Annotated[Positive | None, Field(description="null: the sources do not say")] = None
     excluded: Annotated[tuple[str, ...], Field(description="what no figure of this profile contains")] = ()
     circuits: PriceTable
+    memory: Annotated[MemoryTable | None, Field(description="null: no system energy")] = None
 
     @field_validator("excluded", mode="before")
     @classmethod
@@ -66,9 +69,12 @@ class CostProfile(Section):
         faults = []
         for circuit in Circuit:
             for quantity in QUANTITIES:
-                of = self._curve(circuit, quantity).of
-                if of is not None and self._curve(of, quantity).rule == "derived":
-                    faults.append(f"circuits.{circuit}.{quantity}.of: must name a circuit with points, got {of}")
+                curve = self._curve(circuit, quantity)
+                if curve is None or curve.of is None:
+                    continue
+                base = self._curve(curve.of, quantity)
+                if base is None or base.rule == "derived":
+                    faults.append(f"circuits.{circuit}.{quantity}.of: must name a circuit with points, got {curve.of}")
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -89,17 +95,29 @@ class CostProfile(Section):
         """Return the area of all copies of a part."""
         return part.copies * self.area_um2(part.circuit, part.size)
 
+    def part_leakage_mw(self, part: Part) -> float | None:
+        """Return what all copies of a part leak, None where the source does not say."""
+        if self._curve(part.circuit, "leakage_mw") is None:
+            return None
+        return part.copies * self._price(part.circuit, "leakage_mw", part.size)
+
     def provenance(self, parts: Iterable[Part]) -> "Provenance":
         """Return what stands behind the prices of these parts."""
         used = {part.circuit for part in parts if part.copies * part.size > 0}
-        entries = [(circuit, quantity) for circuit in Circuit if circuit in used for quantity in QUANTITIES]
+        entries = [
+            (circuit, quantity, curve)
+            for circuit in Circuit
+            if circuit in used
+            for quantity in QUANTITIES
+            if (curve := self._curve(circuit, quantity)) is not None
+        ]
         return Provenance(
             profile=self.name,
             node_nm=self.node_nm,
             voltage_v=self.voltage_v,
             clock_mhz=self.clock_mhz,
-            unverified=tuple(f"{c} {q}: {self._origin(c, q)}" for c, q in entries if not self._is_verified(c, q)),
-            derived=tuple(f"{c} {q}: {self._curve(c, q).source}" for c, q in entries if self._curve(c, q).of),
+            unverified=tuple(f"{c} {q}: {self._origin(x, q)}" for c, q, x in entries if not self._base(x, q).verified),
+            derived=tuple(f"{c} {q}: {x.source}" for c, q, x in entries if x.of),
             excluded=self.excluded,
         )
 
@@ -107,24 +125,23 @@ class CostProfile(Section):
         if size <= 0:
             return 0.0
         curve = self._curve(circuit, quantity)
+        assert curve is not None
         if curve.of is None:
             return curve.at_size(size)
         assert curve.at is not None and curve.factor is not None
-        return size * curve.factor * self._curve(curve.of, quantity).at_size(curve.at) / curve.at
+        return size * curve.factor * self._base(curve, quantity).at_size(curve.at) / curve.at
 
-    def _curve(self, circuit: str, quantity: Quantity) -> Curve:
+    def _curve(self, circuit: str, quantity: Quantity) -> Curve | None:
         price = self.circuits.of(circuit)
-        return price.energy_pj if quantity == "energy_pj" else price.area_um2
+        return {"energy_pj": price.energy_pj, "area_um2": price.area_um2, "leakage_mw": price.leakage_mw}[quantity]
 
-    def _base(self, circuit: str, quantity: Quantity) -> Curve:
-        curve = self._curve(circuit, quantity)
-        return curve if curve.of is None else self._curve(curve.of, quantity)
+    def _base(self, curve: Curve, quantity: Quantity) -> Curve:
+        base = curve if curve.of is None else self._curve(curve.of, quantity)
+        assert base is not None
+        return base
 
-    def _is_verified(self, circuit: str, quantity: Quantity) -> bool:
-        return bool(self._base(circuit, quantity).verified)
-
-    def _origin(self, circuit: str, quantity: Quantity) -> str:
-        curve, base = self._curve(circuit, quantity), self._base(circuit, quantity)
+    def _origin(self, curve: Curve, quantity: Quantity) -> str:
+        base = self._base(curve, quantity)
         return base.source if curve.of is None else f"derived from {curve.of}: {base.source}"
 
 

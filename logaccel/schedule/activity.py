@@ -1,51 +1,62 @@
 """Closed forms of what the registers and circuits of the array do during one layer."""
 
-import numpy as np
-
-from logaccel.schedule.folds import FoldPlan
+from logaccel.arch import Dataflow, PEArray
+from logaccel.schedule.folds import FoldPlan, fold_axes
 from logaccel.schedule.record import Activity
+from logaccel.workload import MatrixShape
 
-__all__ = ["Activity", "count_activity"]
+__all__ = ["Activity", "count_activity", "matrix_activity"]
 
 
 def count_activity(plan: FoldPlan, live_products: int | None) -> Activity:
+    """Return the activity of a layer that is cut into these folds."""
+    return matrix_activity(plan.matrix, plan.array, plan.dataflow, live_products)
+
+
+def matrix_activity(
+    matrix: MatrixShape, array: PEArray, dataflow: Dataflow, live_products: int | None = None
+) -> Activity:
     """Return the closed forms; tests/test_activity.py and the register-level engine count the same by loops.
 
     Every PE of a fold's r × c receives T moving operands. A stationary operand of row i passes the rows
     above it: Σ(i + 1) = r(r + 1)/2 writes a column, and one more each to swap in from the shadow. A psum
     of row i shifts R_a − 1 − i rows to the bottom one (OS); rows r…R_a − 1 pass psums through (WS, IS).
+    Slices of rows and of columns are cut apart from each other, so a sum over folds is a product of two sums.
     """
-    rows, cols, length = plan.rows, plan.cols, plan.stream_length
-    array_rows, overlap = plan.array.rows, plan.array.overlap
-    used = rows * cols
-    macs = int((used * length).sum())
-    if plan.dataflow == "os":
-        drain_hops = cols * (rows * (array_rows - 1) - rows * (rows - 1) // 2)
+    outer, inner, length = fold_axes(matrix, dataflow)
+    outer_slices, inner_slices = -(-outer // array.cols), -(-inner // array.rows)
+    used = outer * inner
+    macs = used * length
+    row_passes, col_passes = outer_slices * inner * length, inner_slices * outer * length
+    psum_reads = 0
+    if dataflow == "os":
         activation_writes = weight_writes = macs
-        psum_moves = int((drain_hops + (used if overlap else 0)).sum())
-        ifmap_reads, filter_reads = int((rows * length).sum()), int((cols * length).sum())
-        psum_reads, psum_writes = 0, int(used.sum())
+        hops = inner * (array.rows - 1) - sum(r * (r - 1) // 2 * n for r, n in _slices(inner, array.rows))
+        psum_moves = outer * hops + (used if array.overlap else 0)
+        ifmap_reads, filter_reads, psum_writes = row_passes, col_passes, used
     else:
-        loads = int((cols * (rows * (rows + 1) // 2) + (used if overlap else 0)).sum())
-        stationary_reads, moving_reads = int(used.sum()), int((rows * length).sum())
-        psum_moves = int(((array_rows - rows) * cols * length).sum())
-        psum_reads = int((cols * np.int64(length))[plan.slice_of_inner > 0].sum())
-        psum_writes = int((cols * length).sum())
-        if plan.dataflow == "ws":
-            activation_writes, weight_writes = macs, loads
-            ifmap_reads, filter_reads = moving_reads, stationary_reads
-        else:
-            activation_writes, weight_writes = loads, macs
-            ifmap_reads, filter_reads = stationary_reads, moving_reads
+        loads = outer * sum(r * (r + 1) // 2 * n for r, n in _slices(inner, array.rows))
+        loads += used if array.overlap else 0
+        psum_moves = (inner_slices * array.rows - inner) * outer * length
+        psum_reads, psum_writes = (inner_slices - 1) * outer * length, col_passes
+        activation_writes, weight_writes = (macs, loads) if dataflow == "ws" else (loads, macs)
+        ifmap_reads, filter_reads = (row_passes, used) if dataflow == "ws" else (used, row_passes)
+    groups = matrix.groups
     return Activity(
-        macs=macs,
+        macs=groups * macs,
         live_products=live_products,
-        activation_writes=activation_writes,
-        weight_writes=weight_writes,
-        stage_writes=plan.array.pipeline_stages * macs,
-        psum_moves=psum_moves,
-        ifmap_reads=ifmap_reads,
-        filter_reads=filter_reads,
-        psum_reads=psum_reads,
-        psum_writes=psum_writes,
+        activation_writes=groups * activation_writes,
+        weight_writes=groups * weight_writes,
+        stage_writes=groups * array.pipeline_stages * macs,
+        psum_moves=groups * psum_moves,
+        ifmap_reads=groups * ifmap_reads,
+        filter_reads=groups * filter_reads,
+        psum_reads=groups * psum_reads,
+        psum_writes=groups * psum_writes,
     )
+
+
+def _slices(size: int, limit: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return (length, number) of the full slices of an axis and of its ragged one."""
+    full, ragged = divmod(size, limit)
+    return (limit, full), (ragged, 1 if ragged else 0)

@@ -1,0 +1,22 @@
+"""What moving a bit costs at each level: plain numbers, filled from a price table by logaccel.cost.memory."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ScratchpadPrice:
+    """Energy of a bit that goes into or out of one scratchpad, pJ."""
+
+    read_pj_per_bit: float
+    write_pj_per_bit: float
+
+
+@dataclass(frozen=True)
+class MemoryPrices:
+    """Energy of a bit at every level, and what leaks in every cycle whether anything moves or not."""
+
+    ifmap: ScratchpadPrice
+    filter: ScratchpadPrice
+    ofmap: ScratchpadPrice
+    dram_pj_per_bit: float
+    leakage_pj_per_cycle: float  # scratchpads and array; 0 where the price table has none
