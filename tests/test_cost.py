@@ -372,7 +372,7 @@ def test_provenance_states_technology_and_what_is_left_out():
     tree = energy(multiply()).provenance.to_dict()
     assert json.loads(json.dumps(tree, allow_nan=False)) == tree
     assert (tree["profile"], tree["node_nm"], tree["voltage_v"], tree["clock_mhz"]) == ("horowitz_45nm", 45, 0.9, None)
-    for word in ("leakage", "clock tree", "wires", "scratchpads", "DRAM"):
+    for word in ("leakage", "clock tree", "wires", "area of scratchpads"):
         assert any(word in entry for entry in tree["excluded"])
     assert array_area(load_profile("aladdin_40nm"), multiply()).provenance.unverified == ()
 

@@ -90,7 +90,6 @@ def test_banks_share_capacity_and_port(profile: str) -> None:
     assert one is not None and many is not None
     assert one.ifmap.read_pj_per_bit == pytest.approx(table.read_pj.at(65536, 256) / 256)
     assert many.ifmap.read_pj_per_bit == pytest.approx(table.read_pj.at(4096, 16) / 16)
-    assert many.ifmap.read_pj_per_bit < one.ifmap.read_pj_per_bit
     assert one.filter == many.filter
 
 

@@ -55,9 +55,7 @@ class ScratchpadCurve(Section):
     def at(self, size_bytes: float, width_bits: float) -> float:
         """Return the price of a scratchpad of that capacity and word."""
         if self.rule == "fit":
-            return sum(
-                term.factor * size_bytes**term.bytes_power * width_bits**term.bits_power for term in self.terms
-            )
+            return sum(term.factor * size_bytes**term.bytes_power * width_bits**term.bits_power for term in self.terms)
         assert self.access_bits is not None
         return self._curve().at_size(max(1, round(size_bytes))) * width_bits / self.access_bits
 
