@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from logaccel.arch import Architecture, load_arch
     from logaccel.comparison import Comparison, compare
     from logaccel.errors import ConfigError, LogaccelError, TraceError, WorkloadError
+    from logaccel.model.torch_import import from_torch
     from logaccel.result import LayerResult, SimulationResult
     from logaccel.simulation import simulate
     from logaccel.trace import LayerTensors, Trace, load_trace, save_trace, synthesize_trace
@@ -31,6 +32,7 @@ _HOMES = {
     "TraceError": "errors",
     "WorkloadError": "errors",
     "compare": "comparison",
+    "from_torch": "model.torch_import",
     "load_arch": "arch",
     "load_network": "workload",
     "load_trace": "trace",
@@ -41,8 +43,8 @@ _HOMES = {
 
 __all__ = [
     "Architecture", "Comparison", "ConfigError", "Layer", "LayerResult", "LayerTensors", "LogaccelError", "Network",
-    "SimulationResult", "Trace", "TraceError", "WorkloadError", "__version__", "compare", "load_arch", "load_network",
-    "load_trace", "save_trace", "simulate", "synthesize_trace",
+    "SimulationResult", "Trace", "TraceError", "WorkloadError", "__version__", "compare", "from_torch", "load_arch",
+    "load_network", "load_trace", "save_trace", "simulate", "synthesize_trace",
 ]  # fmt: skip
 
 

@@ -1,6 +1,5 @@
 """ONNX files as plain records: parsed, bounded, checked. Nothing in them is executed; external data is refused."""
 
-from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -9,38 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logaccel.errors import ConfigError, WorkloadError
-from logaccel.workload.graph import INPUT, MOST_ELEMENTS, Shape
+from logaccel.model.operators import Operator, OperatorGraph, with_unique_names
+from logaccel.workload.graph import MOST_ELEMENTS, Shape
 
 LARGEST_FILE_BYTES = 2**31 - 1  # a protobuf message has no more
 MOST_NODES = 100_000
 _ITEM_BYTES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2}  # by ONNX data type
 
 
-@dataclass(frozen=True)
-class OnnxNode:
-    """One operator: attributes as plain Python values or arrays, '' for an input left out."""
-
-    op: str
-    name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    attributes: dict[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class OnnxGraph:
-    """What an ONNX file holds. input_shape is that of one image."""
-
-    subject: str
-    name: str
-    input_name: str
-    input_shape: Shape
-    output_name: str
-    nodes: tuple[OnnxNode, ...]
-    constants: dict[str, NDArray[Any]]
-
-
-def read_onnx(path: Path) -> OnnxGraph:
+def read_onnx(path: Path) -> OperatorGraph:
     """Read an ONNX file. Raises WorkloadError, one line for every problem; ConfigError without the extra."""
     try:
         import onnx
@@ -74,7 +50,7 @@ def read_onnx(path: Path) -> OnnxGraph:
     if len(inputs) != 1 or len(graph.output) != 1:
         faults.append(f"{path}: must have one input and one output, got {len(inputs)} and {len(graph.output)}")
     shape = _image_shape(inputs[0], str(path), faults) if inputs else ()
-    nodes = _unique([_node(node, index, str(path), faults) for index, node in enumerate(graph.node)])
+    nodes = with_unique_names([_node(node, index, str(path), faults) for index, node in enumerate(graph.node)])
     if faults:
         raise WorkloadError("\n".join(faults))
     for node in nodes:
@@ -82,26 +58,13 @@ def read_onnx(path: Path) -> OnnxGraph:
             value = next((node.attributes[key] for key in _CONSTANTS if key in node.attributes), None)
             if value is not None:
                 constants[node.outputs[0]] = np.asarray(value)
-    return OnnxGraph(str(path), path.stem, inputs[0].name, shape, graph.output[0].name, nodes, constants)
+    return OperatorGraph(str(path), path.stem, inputs[0].name, shape, graph.output[0].name, nodes, constants)
 
 
 _CONSTANTS = ("value", "value_float", "value_floats", "value_int", "value_ints")
 
 
-def _unique(nodes: list[OnnxNode]) -> tuple[OnnxNode, ...]:
-    """Return the nodes with a number behind every name that is taken: ONNX lets several have one name."""
-    taken, named = {INPUT}, []
-    for node in nodes:
-        name, number = node.name, 1
-        while name in taken:
-            number += 1
-            name = f"{node.name}.{number}"
-        taken.add(name)
-        named.append(replace(node, name=name))
-    return tuple(named)
-
-
-def _node(node: Any, index: int, subject: str, faults: list[str]) -> OnnxNode:
+def _node(node: Any, index: int, subject: str, faults: list[str]) -> Operator:
     name = node.name or (node.output[0] if node.output else f"node {index}")
     place = f"{subject}: node {name} ({node.op_type})"
     attributes: dict[str, Any] = {}
@@ -122,7 +85,7 @@ def _node(node: Any, index: int, subject: str, faults: list[str]) -> OnnxNode:
             case kind:
                 attributes[attribute.name] = f"an attribute of type {kind}"
     op = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
-    return OnnxNode(op, name, tuple(node.input), tuple(node.output), attributes)
+    return Operator(op, name, tuple(node.input), tuple(node.output), attributes)
 
 
 def _array(tensor: Any, place: str, faults: list[str]) -> NDArray[Any] | None:
