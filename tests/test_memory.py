@@ -13,7 +13,7 @@ from logaccel.arch import ChannelDram, Dataflow, Dram, Memory, PEArray, Scratchp
 from logaccel.errors import ConfigError
 from logaccel.memory.mapper import candidates, evaluate, fits, map_layer
 from logaccel.memory.tiles import Mapping, TiledLayer, WordWidths
-from logaccel.memory.timing import TileWork, time_tiles
+from logaccel.memory.timing import TileWork, tile_spans, time_tiles
 from logaccel.schedule.cycles import compute_cycles
 from logaccel.schedule.folds import plan_folds
 from logaccel.simulation import MEMORY_NOTE, READY_NOTE, simulate
@@ -33,7 +33,7 @@ DRAMS = st.builds(
 )
 
 
-def stepped(works: list[TileWork], dram: ChannelDram) -> tuple[list[int], int]:
+def stepped(works: list[TileWork], dram: ChannelDram) -> tuple[list[int], int, dict[tuple[str, int], tuple[int, int]]]:
     """Step channel and array one cycle at a time; knows a queue and flags, no formulas."""
     count = len(works)
     order = [("read", i) for i in range(min(2, count))]
@@ -54,11 +54,13 @@ def stepped(works: list[TileWork], dram: ChannelDram) -> tuple[list[int], int]:
         return (kind, i) in moved or (bits[kind, i] == 0 and ready(kind, i))
 
     starts: list[int] = []
+    transfers: dict[tuple[str, int], tuple[int, int]] = {}
     wait = words = running = cycle = 0
     while not all(complete("write", i) for i in range(count)):
         if not wait and not words and queue and ready(*queue[0]):
             wait = dram.latency_cycles if queue[0][0] == "read" else 0
             words = -(-bits[queue[0]] // dram.burst_bits) * dram.burst_bits
+            transfers[queue[0]] = cycle, cycle
         tile = len(starts)
         if not running and tile < count and complete("read", tile) and (tile < 2 or complete("write", tile - 2)):
             starts.append(cycle)
@@ -68,19 +70,29 @@ def stepped(works: list[TileWork], dram: ChannelDram) -> tuple[list[int], int]:
         elif words:
             words = max(0, words - (dram.bits_per_cycle or words))
             if not words:
+                transfers[queue[0]] = transfers[queue[0]][0], cycle + 1
                 moved.add(queue.pop(0))
         if running:
             running -= 1
             computed[len(starts) - 1] = running == 0
         cycle += 1
-    return starts, cycle
+    return starts, cycle, transfers
 
 
 @given(works=WORKS, dram=DRAMS)
 @settings(max_examples=400)
 def test_events_equal_the_stepper(works: list[TileWork], dram: ChannelDram) -> None:
     timing = time_tiles(works, dram)
-    assert (list(timing.start_cycles), timing.total_cycles) == stepped(works, dram)
+    starts, total, transfers = stepped(works, dram)
+    assert (list(timing.start_cycles), timing.total_cycles) == (starts, total)
+    tiles = list(tile_spans(iter(works), dram))
+    assert [tile.work for tile in tiles] == works
+    assert [tile.busy for tile in tiles] == [
+        (start, start + work.compute_cycles) for start, work in zip(starts, works, strict=True)
+    ]
+    spans = {("read", index): tile.read for index, tile in enumerate(tiles)}
+    spans |= {("write", index): tile.write for index, tile in enumerate(tiles)}
+    assert {key: span for key, span in spans.items() if span.cycles} == transfers
 
 
 @given(works=WORKS, dram=DRAMS, more=st.integers(1, 40))

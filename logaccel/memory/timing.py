@@ -7,8 +7,10 @@ The channel serves in this order. Tile i's read starts when its half of the buff
 computed); its computation when it has arrived, the array is idle and the ofmap half is written back (i − 2).
 """
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from logaccel.arch import ChannelDram
 
@@ -51,25 +53,62 @@ def transfer_cycles(bits: int, dram: ChannelDram, latency_cycles: int) -> int:
 
 
 def time_tiles(works: Sequence[TileWork], dram: ChannelDram) -> TileTiming:
-    """Return when the tiles run: one pass over events. tests/test_memory.py steps the same cycle by cycle."""
-    channel, starts, done, written = 0, [], [0, 0], [0, 0]  # two tiles before the first, long finished
-    for index, work in enumerate(works):
-        read = transfer_cycles(work.read_bits, dram, dram.latency_cycles)
-        if read:
-            channel = max(channel, done[index]) + read
-        arrived = channel if read else done[index]
-        if index >= 2:
-            channel = _write(works[index - 2], done[index], channel, dram, written)
-        start = max(arrived, done[index + 1], written[-1] if index >= 2 else 0)
-        starts.append(start)
-        done.append(start + work.compute_cycles)
-    for index in range(max(0, len(works) - 2), len(works)):
-        channel = _write(works[index], done[index + 2], channel, dram, written)
-    return TileTiming(tuple(starts), max(channel, done[-1]))
+    """Return when the tiles run. tests/test_memory.py steps the same cycle by cycle."""
+    starts, total = [], 0
+    for tile in tile_spans(works, dram):
+        starts.append(tile.busy.start)
+        total = max(total, tile.busy.end, tile.write.end)
+    return TileTiming(tuple(starts), total)
 
 
-def _write(work: TileWork, done: int, channel: int, dram: ChannelDram, written: list[int]) -> int:
-    """Write a tile back and return when the channel is free again; writes are posted: they pay no latency."""
-    write = transfer_cycles(work.write_bits, dram, 0)
-    written.append(max(channel, done) + write if write else done)
-    return written[-1] if write else channel
+class Span(NamedTuple):
+    """Cycles from `start` up to, not including, `end`."""
+
+    start: int
+    end: int
+
+    @property
+    def cycles(self) -> int:
+        """How many they are."""
+        return self.end - self.start
+
+
+class TileSpans(NamedTuple):
+    """When a tile is read, runs on the array and is written back; empty where nothing moves."""
+
+    work: TileWork
+    read: Span
+    busy: Span
+    write: Span
+
+
+def tile_spans(works: Iterable[TileWork], dram: ChannelDram) -> Iterator[TileSpans]:
+    """Yield the tiles in order, each once its write-back is known: one pass that holds three of them."""
+    channel = before = last = 0  # the channel is free; the last two tiles have left the array
+    waiting: deque[TileSpans] = deque()
+    for work in works:
+        cycles = transfer_cycles(work.read_bits, dram, dram.latency_cycles)
+        start = max(channel, before) if cycles else before
+        read = Span(start, start + cycles)
+        channel = read.end if cycles else channel
+        drained = 0
+        if len(waiting) == 2:
+            tile = _written(waiting.popleft(), channel, dram)
+            channel, drained = max(channel, tile.write.end), tile.write.end
+            yield tile
+        start = max(read.end, last, drained)
+        before, last = last, start + work.compute_cycles
+        waiting.append(TileSpans(work, read, Span(start, last), Span(last, last)))
+    for tile in waiting:
+        tile = _written(tile, channel, dram)
+        channel = max(channel, tile.write.end)
+        yield tile
+
+
+def _written(tile: TileSpans, channel: int, dram: ChannelDram) -> TileSpans:
+    """Write a tile back on a channel that is free from a cycle on; writes are posted: they pay no latency."""
+    cycles = transfer_cycles(tile.work.write_bits, dram, 0)
+    if not cycles:
+        return tile
+    start = max(channel, tile.busy.end)
+    return tile._replace(write=Span(start, start + cycles))
