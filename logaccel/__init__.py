@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from logaccel.result import LayerResult, SimulationResult
     from logaccel.simulation import simulate
     from logaccel.trace import LayerTensors, Trace, load_trace, save_trace, synthesize_trace
+    from logaccel.weights import WeightStatistics, weight_statistics
     from logaccel.workload import Layer, Network, load_network
 
 __version__ = "0.1.0"
@@ -30,6 +31,7 @@ _HOMES = {
     "SimulationResult": "result",
     "Trace": "trace",
     "TraceError": "errors",
+    "WeightStatistics": "weights",
     "WorkloadError": "errors",
     "compare": "comparison",
     "from_torch": "model.torch_import",
@@ -39,12 +41,14 @@ _HOMES = {
     "save_trace": "trace",
     "simulate": "simulation",
     "synthesize_trace": "trace",
+    "weight_statistics": "weights",
 }
 
 __all__ = [
     "Architecture", "Comparison", "ConfigError", "Layer", "LayerResult", "LayerTensors", "LogaccelError", "Network",
-    "SimulationResult", "Trace", "TraceError", "WorkloadError", "__version__", "compare", "from_torch", "load_arch",
-    "load_network", "load_trace", "save_trace", "simulate", "synthesize_trace",
+    "SimulationResult", "Trace", "TraceError", "WeightStatistics", "WorkloadError", "__version__", "compare",
+    "from_torch", "load_arch", "load_network", "load_trace", "save_trace", "simulate", "synthesize_trace",
+    "weight_statistics",
 ]  # fmt: skip
 
 

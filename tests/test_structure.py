@@ -23,7 +23,7 @@ FLOORS = (
     ("cost", "rtl"),
     ("metrics", "quantization"),
     ("result",),
-    ("simulation", "cosimulation", "kept"),
+    ("simulation", "cosimulation", "kept", "weights"),
     ("comparison", "evaluation"),
     ("report",),
     ("cli",),

@@ -14,11 +14,14 @@ from logaccel.cli import networks, traces
 from logaccel.cli import archs, rtl
 
 # isort: split
+from logaccel.cli import weights
+
+# isort: split
 from logaccel.cli.app import app
 from logaccel.cli.output import INTERRUPTED, USER_ERROR
 from logaccel.errors import LogaccelError
 
-COMMANDS = (run, networks, traces, archs, rtl)  # each adds its commands to the app when it is imported
+COMMANDS = (run, networks, traces, archs, rtl, weights)  # each adds its commands to the app when it is imported
 __all__ = ["COMMANDS", "app", "main"]
 
 

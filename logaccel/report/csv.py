@@ -13,13 +13,13 @@ if TYPE_CHECKING:  # reports read results; they need no engine
 
 def layers_csv(result: SimulationResult) -> str:
     """Return one row a layer."""
-    return _written(_origin(result) | _layer_row(layer) for layer in result.layers)
+    return written(_origin(result) | _layer_row(layer) for layer in result.layers)
 
 
 def comparison_csv(comparison: "Comparison") -> str:
     """Return one row an architecture; `chained_` columns are empty where the layers form no chain."""
     chained = comparison.chained_rows or (None,) * len(comparison.rows)
-    return _written(
+    return written(
         _origin(row) | _total_row(row) | _accuracy_row("", row) | _accuracy_row("chained_", follower)
         for row, follower in zip(comparison.rows, chained, strict=True)
     )
@@ -86,7 +86,7 @@ def _accuracy_row(prefix: str, result: SimulationResult | None) -> dict[str, Any
     }
 
 
-def _written(rows: Iterable[dict[str, Any]]) -> str:
+def written(rows: Iterable[dict[str, Any]]) -> str:
     """Return rows under the union of their keys, in the order in which they first appear."""
     found = list(rows)
     keys = list(dict.fromkeys(key for row in found for key in row))

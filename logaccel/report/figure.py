@@ -74,16 +74,21 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 
 
 def new_figure(width: float, height: float, rows: tuple[SimulationResult, ...], subject: str) -> ReportFigure:
-    """Return an empty figure, size in inches, with its caption line at the bottom."""
-    figure = ReportFigure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.1, w_pad=0.06)  # type: ignore[union-attr,call-arg]
+    """Return an empty figure, size in inches, with the origin of results as its caption line at the bottom."""
     profiles = list(dict.fromkeys(printable(row.area.provenance.profile) for row in rows))
-    figure.caption = (
+    caption = (
         f"logaccel {rows[0].version} · {printable(rows[0].network)}, batch {rows[0].batch} · "
         f"cost profile {', '.join(profiles)}" + (" (with unverified entries)" if has_unverified(rows) else "")
     )
-    figure.subject = subject
-    figure.supxlabel(figure.caption, fontsize=7.5, color="#666666", x=0.01, ha="left").set_parse_math(False)
+    return captioned_figure(width, height, caption, subject)
+
+
+def captioned_figure(width: float, height: float, caption: str, subject: str) -> ReportFigure:
+    """Return an empty figure, size in inches, with a caption line at the bottom."""
+    figure = ReportFigure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.1, w_pad=0.06)  # type: ignore[union-attr,call-arg]
+    figure.caption, figure.subject = caption, subject
+    figure.supxlabel(caption, fontsize=7.5, color="#666666", x=0.01, ha="left").set_parse_math(False)
     return figure
 
 

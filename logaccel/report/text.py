@@ -22,17 +22,17 @@ WIDTH = 120
 
 def summary_text(result: SimulationResult, width: int = WIDTH) -> str:
     """Return one result as plain text at most `width` columns wide."""
-    return _plain(summary_renderables(result), width)
+    return plain_text(summary_renderables(result), width)
 
 
 def comparison_text(comparison: "Comparison", width: int = WIDTH) -> str:
     """Return a comparison as plain text: one table, a column an architecture, in parts where it is too wide."""
-    return _plain(comparison_renderables(comparison), width)
+    return plain_text(comparison_renderables(comparison), width)
 
 
 def trace_text(trace: Trace, width: int = WIDTH) -> str:
     """Return what a trace holds as plain text."""
-    return _plain(trace_renderables(trace), width)
+    return plain_text(trace_renderables(trace), width)
 
 
 def summary_renderables(result: SimulationResult) -> list[RenderableType]:
@@ -120,7 +120,8 @@ def _remarks(lines: list[str]) -> list[RenderableType]:
     return [remarks]
 
 
-def _plain(renderables: list[RenderableType], width: int) -> str:
+def plain_text(renderables: list[RenderableType], width: int = WIDTH) -> str:
+    """Return what rich would print, without colour, at most `width` columns wide."""
     console = Console(
         file=StringIO(), width=width, no_color=True, color_system=None, force_terminal=False, legacy_windows=False,
         force_jupyter=False,  # in a notebook, rich would show the pieces as output and leave the file empty
