@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from logaccel.arch import ChannelDram, Dataflow, Dram, Memory, PEArray, Scratchpad, load_arch
 from logaccel.errors import ConfigError
 from logaccel.memory.mapper import candidates, evaluate, fits, map_layer
-from logaccel.memory.tiles import Mapping, TiledLayer, WordWidths
+from logaccel.memory.tiles import Mapping, TiledLayer
 from logaccel.memory.timing import TileWork, tile_spans, time_tiles
+from logaccel.memory.widths import WordWidths
 from logaccel.schedule.cycles import compute_cycles
 from logaccel.schedule.folds import plan_folds
 from logaccel.simulation import MEMORY_NOTE, READY_NOTE, simulate

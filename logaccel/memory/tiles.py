@@ -18,21 +18,12 @@ from typing import Literal
 
 from logaccel.arch import Dataflow, PEArray
 from logaccel.memory.timing import TileWork
+from logaccel.memory.widths import WordWidths
 from logaccel.schedule.cycles import compute_cycles
 from logaccel.workload import Layer, MatrixShape
 
 Order = Literal["channels", "pixels"]
 Block = tuple[int, int]  # first, end
-
-
-@dataclass(frozen=True)
-class WordWidths:
-    """Bits of a word of each tensor; psum_bits is the word that waits in the ofmap scratchpad."""
-
-    ifmap_bits: int
-    filter_bits: int
-    psum_bits: int
-    ofmap_bits: int
 
 
 @dataclass(frozen=True)
