@@ -73,6 +73,14 @@ def kernel(function: Function) -> Function:
     return _compile(function)
 
 
+def fused_kernel(function: Function) -> Function:
+    """Compile a kernel whose floating-point products may fuse with the additions that follow: one rounding, not two.
+
+    The order of the additions stays. For sums that a bound proves exact nothing rounds at all.
+    """
+    return _compile(function, fastmath={"contract"})
+
+
 def inlined_kernel(function: Function) -> Function:
     """Compile a kernel into its callers: for one that takes many arrays, each of which costs ten arguments a call."""
     return _compile(function, forceinline=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from logaccel.engine.bounds import largest_product
 from logaccel.engine.factors import Factors
+from logaccel.formats import Format
 from logaccel.formats.encode import Codes
 from logaccel.jit import parallel_kernel, parallel_range
 from logaccel.pe import Datapath
@@ -50,14 +51,25 @@ class FloatFactors:
         """Return, for every plane kept, ±2^amount (or the linear code) where an activation meets it, else 0."""
         if self.factors.activation_is_linear:
             return [codes.astype(self.dtype)]
-        planes, found = self.factors.planes[0], []
-        for plane in self.kept:
-            values = np.zeros(len(planes), self.dtype)
-            for index, own in enumerate(planes):
-                if own >= 0 and self.home[own][0] == plane:
-                    values[index] = np.ldexp(float(self.home[own][1]), int(self.factors.amounts[index]))
-            found.append(_looked_up(values, codes, self.factors.activation_floor))
-        return found
+        return [_looked_up(values, codes, self.factors.activation_floor) for values in self.tables()[0]]
+
+    def tables(self) -> tuple[Floats, int]:
+        """Return factor[plane kept, code − floor] and the floor; no columns where a code is its own factor."""
+        if self.factors.activation_is_linear:
+            return np.empty((1, 0), self.dtype), 0
+        planes = self.factors.planes[0]
+        values = np.zeros((len(self.kept), len(planes)), self.dtype)
+        for index, own in enumerate(planes):
+            if own >= 0:
+                plane, sign = self.home[own]
+                values[self.kept.index(plane), index] = np.ldexp(float(sign), int(self.factors.amounts[index]))
+        return values, self.factors.activation_floor
+
+    def largest(self, activation: Format) -> list[float]:
+        """Return the largest magnitude of an activation's factor in every plane kept."""
+        if self.factors.activation_is_linear:
+            return [float(max(activation.max_code, -activation.min_code))]
+        return [float(row.max()) for row in np.abs(self.tables()[0])]
 
     def weights(self, codes: Codes) -> list[Floats]:
         """Return W[m, k] for every plane kept."""

@@ -197,7 +197,7 @@ def _add_node(own: NodeSums, done: NodeRun, decoded: NDArray[np.float64], refere
     own.saturated += done.saturated
     if done.array is not None:
         own.clipped += done.array.clipped
-        own.live_products += int(done.array.activity.live_products or 0)
+        own.live_products += done.array.live_products or 0
 
 
 def _hits(logits: NDArray[Any], labels: NDArray[np.int64], places: int) -> NDArray[np.bool_]:
