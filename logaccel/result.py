@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ class LayerResult:
             "formats": formats,
             "psum_lsb_exponent": self.psum_lsb_exponent,
             "backend": self.backend,
-            "mapping": None if self.mapping is None else asdict(self.mapping),
+            "mapping": None if self.mapping is None else self.mapping.to_dict(),
         }
 
 

@@ -1,20 +1,26 @@
 """The mapper: the best tiles of a layer among all whose sizes are powers of two or the whole axis.
 
-Exhaustive over that space. A candidate is timed unless a bound proves that it cannot win: its DRAM words and
-compute cycles are known exactly, and its total is at least the busier of array and channel (see _least).
+The whole space is searched. logaccel.memory.space knows of every mapping, as arrays, exactly what it moves and
+computes, and a bound of its cycles; mappings are timed in the order of what they cost at least, until none that is
+left can be better.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import product
-from operator import itemgetter
-from typing import get_args
+from typing import Any
+
+import numpy as np
 
 from logaccel.arch import ChannelDram, Memory, Objective
 from logaccel.errors import ConfigError
-from logaccel.memory.tiles import Mapping, Order, TiledLayer
-from logaccel.memory.timing import TileWork, time_tiles, transfer_cycles
+from logaccel.memory.loops import TileCycles, convert, time_loops, total
+from logaccel.memory.space import Choices, Space, check_size, choices
+from logaccel.memory.tiles import Mapping, Tile, TiledLayer
+from logaccel.memory.timing import TileWork, transfer_cycles
+
+Cost = tuple[float, float]  # what is minimised, and what decides between equals
 
 
 @dataclass(frozen=True)
@@ -25,32 +31,55 @@ class MappedLayer:
     tiles: int
     compute_cycles: int
     stall_cycles: int
-    dram_read_bits: int
+    dram_ifmap_bits: int
+    dram_filter_bits: int
     dram_write_bits: int
 
-    def cost(self, objective: Objective) -> int:
-        """Return what is minimised: total cycles, DRAM bits, or their product (no energy yet)."""
+    @property
+    def dram_read_bits(self) -> int:
+        """Bits of both operands."""
+        return self.dram_ifmap_bits + self.dram_filter_bits
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, units in the keys."""
+        return asdict(self) | {"dram_read_bits": self.dram_read_bits}
+
+    def cost(self, objective: Objective) -> Cost:
+        """Return what is minimised (total cycles, DRAM bits, or their product: no energy yet), then the other."""
         cycles = self.compute_cycles + self.stall_cycles
-        bits = self.dram_read_bits + self.dram_write_bits
-        return {"cycles": cycles, "traffic": bits}.get(objective, cycles * bits)
+        return _cost(objective, cycles, self.dram_read_bits + self.dram_write_bits)
+
+
+def _cost(objective: Objective, cycles: int, bits: int) -> Cost:
+    if objective == "cycles":
+        return cycles, bits
+    if objective == "traffic":
+        return bits, cycles
+    return float(cycles) * float(bits), cycles
 
 
 def candidates(tiled: TiledLayer) -> Iterator[Mapping]:
-    """Yield every mapping of the space. OS drains its psums once: its tiles hold the whole reduction."""
-    ofmap_channels, ifmap_channels = tiled.group_channels
-    rows = tiled.layer.out_size[0]
-    depths = [ifmap_channels] if tiled.dataflow == "os" else _sizes(ifmap_channels)
-    maps = [(1, height) for height in _sizes(rows) if height < rows]
-    maps += [(images, rows) for images in _sizes(tiled.batch)]
-    for (images, height), channels, depth in product(maps, _sizes(ofmap_channels), depths):
-        for order in get_args(Order):
-            yield Mapping(images, height, channels, depth, order)
+    """Yield every mapping of the space."""
+    chosen = choices(tiled)
+    for where, *rest in product(chosen.maps, chosen.ofmap_channels, chosen.ifmap_channels, chosen.orders):
+        yield Mapping(*where, *rest)  # type: ignore[arg-type]
 
 
 def evaluate(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> MappedLayer:
     """Return what a mapping costs; that it fits is the caller's business."""
-    works = list(tiled.tiles(mapping))
-    return _costed(mapping, works, memory)
+    dram = _channel(memory)
+    loops = convert(tiled.loops(mapping), tiled.work)
+    elapsed = time_loops(convert(loops, lambda work: _in_cycles(work, dram)))
+    compute = total(loops, lambda work: work.compute_cycles)
+    return MappedLayer(
+        mapping=mapping,
+        tiles=total(loops, lambda work: 1),
+        compute_cycles=compute,
+        stall_cycles=elapsed.total - compute,
+        dram_ifmap_bits=total(loops, lambda work: work.ifmap_read_bits),
+        dram_filter_bits=total(loops, lambda work: work.filter_read_bits),
+        dram_write_bits=total(loops, lambda work: work.write_bits),
+    )
 
 
 def fits(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> bool:
@@ -59,39 +88,73 @@ def fits(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> bool:
     return all(need[name] <= 8 * size for name, size in memory.capacity_bytes.items())
 
 
-@lru_cache(maxsize=4096)
-def map_layer(tiled: TiledLayer, memory: Memory) -> MappedLayer:
-    """Return the best mapping; of equals, the one with the least bound, then the first of the space.
+def map_layer(tiled: TiledLayer, memory: Memory, chosen: Choices | None = None) -> MappedLayer:
+    """Return the best mapping; of equals the one with less of the other quantity, then the first of the space.
 
     Raises ConfigError naming layer, scratchpad, need and capacity where no tile fits.
     """
-    fitting = [mapping for mapping in candidates(tiled) if fits(tiled, mapping, memory)]
-    if not fitting:
-        raise ConfigError(_misfit(tiled, memory))
-    bounded = sorted(
-        ((_least(tiled, mapping, memory).cost(memory.objective), mapping) for mapping in fitting),
-        key=itemgetter(0),
-    )
-    best = evaluate(tiled, bounded[0][1], memory)
-    for bound, mapping in bounded[1:]:
-        if bound >= best.cost(memory.objective):
+    return rank_mappings(tiled, memory, chosen)[0]
+
+
+def rank_mappings(
+    tiled: TiledLayer, memory: Memory, chosen: Choices | None = None, places: int = 1
+) -> tuple[MappedLayer, ...]:
+    """Return the best mappings, the best first; fewer if there are no more."""
+    check_size(tiled, _channel(memory))
+    nameless = replace(tiled, layer=tiled.layer.model_copy(update={"name": "layer", "relu": True}))
+    found = _searched(nameless, memory, chosen, places)  # equal layers once
+    if not found:
+        raise ConfigError(_misfit(tiled, Space(tiled, memory, _channel(memory), chosen)))
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _searched(tiled: TiledLayer, memory: Memory, chosen: Choices | None, places: int) -> tuple[MappedLayer, ...]:
+    space = Space(tiled, memory, _channel(memory), chosen)
+    fitting = np.flatnonzero(space.fits)
+    least = np.broadcast_to(space.least_cycles, space.shape).ravel()[fitting]
+    ifmap, filters = space.dram_read_bits
+    bits = np.broadcast_to(ifmap + filters + space.dram_write_bits, space.shape).ravel()[fitting]
+    timer = _Timer(tiled, _channel(memory))
+    ranked: list[tuple[Cost, int]] = []
+    for where in _by_cost(memory.objective, least, bits):
+        bound = _cost(memory.objective, int(least[where]), int(bits[where]))
+        if len(ranked) == places and (bound, fitting[where]) > ranked[-1]:
             break  # nor can any that follows
-        found = evaluate(tiled, mapping, memory)
-        if found.cost(memory.objective) < best.cost(memory.objective):
-            best = found
-    return best
+        mapping = space.mapping(fitting[where])
+        cost = _cost(memory.objective, timer.total_cycles(mapping), int(bits[where]))
+        ranked = sorted([*ranked, (cost, fitting[where])])[:places]
+    return tuple(evaluate(tiled, space.mapping(index), memory) for _, index in ranked)
 
 
-def _costed(mapping: Mapping, works: list[TileWork], memory: Memory) -> MappedLayer:
-    timing = time_tiles(works, _channel(memory))
-    return MappedLayer(
-        mapping=mapping,
-        tiles=len(works),
-        compute_cycles=sum(work.compute_cycles for work in works),
-        stall_cycles=timing.stall_cycles(works),
-        dram_read_bits=sum(work.read_bits for work in works),
-        dram_write_bits=sum(work.write_bits for work in works),
-    )
+def _by_cost(objective: Objective, cycles: np.ndarray, bits: np.ndarray) -> np.ndarray:
+    """Return the order of costs, without ties: the place in the space decides."""
+    if objective == "cycles":
+        return np.lexsort((bits, cycles))
+    if objective == "traffic":
+        return np.lexsort((cycles, bits))
+    return np.lexsort((cycles, cycles.astype(np.float64) * bits.astype(np.float64)))
+
+
+class _Timer:
+    """Times mappings of one layer; what a kind of tile takes is worked out once."""
+
+    def __init__(self, tiled: TiledLayer, dram: ChannelDram) -> None:
+        self._tiled, self._dram = tiled, dram
+        self._known: dict[Tile, TileCycles] = {}
+
+    def total_cycles(self, mapping: Mapping) -> int:
+        return time_loops(convert(self._tiled.loops(mapping), self._cycles)).total
+
+    def _cycles(self, tile: Tile) -> TileCycles:
+        if tile not in self._known:
+            self._known[tile] = _in_cycles(self._tiled.work(tile), self._dram)
+        return self._known[tile]
+
+
+def _in_cycles(work: TileWork, dram: ChannelDram) -> TileCycles:
+    read = transfer_cycles(work.read_bits, dram, dram.latency_cycles)
+    return TileCycles(read, work.compute_cycles, transfer_cycles(work.write_bits, dram, 0))
 
 
 def _channel(memory: Memory) -> ChannelDram:
@@ -100,37 +163,14 @@ def _channel(memory: Memory) -> ChannelDram:
     return memory.dram
 
 
-def _least(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> MappedLayer:
-    """Return a bound in the shape of a result: exact words and computation, and the least that it can wait.
-
-    The array cannot start before the first tile's read nor the total end before the last tile's write; and the
-    channel needs its time for all words.
-    """
-    totals, dram = tiled.totals(mapping), _channel(memory)
-    read, write = tiled.edge_bits(mapping)
-    waits = transfer_cycles(read, dram, dram.latency_cycles) + transfer_cycles(write, dram, 0)
-    channel = 0
-    if dram.bits_per_cycle is not None:
-        channel = -(-(totals.read_bits + totals.write_bits) // dram.bits_per_cycle)
-        channel += tiled.reads(mapping) * dram.latency_cycles
-    stalls = max(waits, channel - totals.compute_cycles)
-    return MappedLayer(mapping, 0, totals.compute_cycles, stalls, totals.read_bits, totals.write_bits)
-
-
-def _misfit(tiled: TiledLayer, memory: Memory) -> str:
+def _misfit(tiled: TiledLayer, space: Space) -> str:
     """Name each scratchpad that even its smallest tile overflows."""
-    needs = [tiled.footprint_bits(mapping) for mapping in candidates(tiled)]
+    least = {name: -(-int(bits.min()) // 8) for name, bits in space.needs_bits.items()}
     return (
         "\n".join(
-            f"{tiled.layer.name}: memory.{name}: two of the smallest tiles need {-(-min(n[name] for n in needs) // 8)} "
-            f"bytes, it holds {size}"
-            for name, size in memory.capacity_bytes.items()
-            if min(need[name] for need in needs) > 8 * size
+            f"{tiled.layer.name}: memory.{name}: two of the smallest tiles need {least[name]} bytes, it holds {size}"
+            for name, size in space.memory.capacity_bytes.items()
+            if least[name] > size
         )
         or f"{tiled.layer.name}: memory: no tile fits all scratchpads at once"
     )
-
-
-def _sizes(size: int) -> list[int]:
-    """Return the powers of two below a size, and the size."""
-    return [2**power for power in range(size.bit_length()) if 2**power < size] + [size]

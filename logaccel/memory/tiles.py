@@ -11,12 +11,15 @@ An operand that the tile before it used stays; every other is read from DRAM. If
 those that the ofmap rows need, overlaps again each time; padding is not stored. Ofmap words are written once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import prod
-from typing import Literal
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import numpy as np
 
 from logaccel.arch import Dataflow, PEArray
+from logaccel.memory.loops import Run, Runs, convert, nest, split_first
 from logaccel.memory.timing import TileWork
 from logaccel.memory.widths import WordWidths
 from logaccel.schedule.cycles import compute_cycles
@@ -24,6 +27,8 @@ from logaccel.workload import Layer, MatrixShape
 
 Order = Literal["channels", "pixels"]
 Block = tuple[int, int]  # first, end
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,32 @@ class Mapping:
         )
 
 
+class RowBlock(NamedTuple):
+    """Ofmap rows of a tile: how many, the ifmap rows that they need, and the rows of padding above those."""
+
+    rows: int
+    stored: int
+    above: int
+
+
+class Map(NamedTuple):
+    """The part of the ofmap's maps that a tile covers."""
+
+    images: int
+    block: RowBlock
+
+
+class Tile(NamedTuple):
+    """One kind of tile: its sizes, which operands it reads, and whether it finishes its outputs."""
+
+    map: Map
+    channels: int
+    ifmap_channels: int
+    new_ifmap: bool
+    new_filter: bool
+    last: bool
+
+
 @dataclass(frozen=True)
 class TiledLayer:
     """One layer with everything that its tiles depend on."""
@@ -60,28 +91,28 @@ class TiledLayer:
 
     def ifmap_bits(self, images: int, rows: Block, ifmap_channels: int) -> int:
         """Return the bits of the ifmap rows that a block of ofmap rows needs; padding is not stored."""
-        layer = self.layer
-        top, step = layer.padding[0], layer.stride[0]
-        first = max(0, rows[0] * step - top)
-        end = min(layer.in_size[0], (rows[1] - 1) * step - top + layer.dilation[0] * (layer.kernel[0] - 1) + 1)
-        words = images * max(0, end - first) * layer.in_size[1] * ifmap_channels
-        return words * self.widths.ifmap_bits
+        stored = _stored_rows(self.layer, *rows)[1]
+        return images * stored * self.layer.in_size[1] * ifmap_channels * self.widths.ifmap_bits
 
-    def filter_bits(self, ofmap_channels: int, ifmap_channels: int) -> int:
+    def filter_bits(self, ofmap_channels: Any, ifmap_channels: Any) -> Any:
         """Return the bits of a block of filters."""
         taps = self.layer.kernel[0] * self.layer.kernel[1]
         return ofmap_channels * ifmap_channels * taps * self.widths.filter_bits
 
     def footprint_bits(self, mapping: Mapping) -> dict[str, int]:
         """Return what two full tiles (one in use, one on its way) need of each scratchpad."""
+        sizes = (mapping.images, mapping.ofmap_rows, mapping.ofmap_channels, mapping.ifmap_channels)
+        return {name: int(bits) for name, bits in self.footprints_bits(*sizes).items()}
+
+    def footprints_bits(self, images: Any, ofmap_rows: Any, ofmap_channels: Any, ifmap_channels: Any) -> dict[str, Any]:
+        """Return the same for many mappings at once: the sizes of their tiles broadcast."""
         layer = self.layer
-        reach = (mapping.ofmap_rows - 1) * layer.stride[0] + layer.dilation[0] * (layer.kernel[0] - 1) + 1
-        rows = min(layer.in_size[0], reach)
-        outputs = mapping.images * mapping.ofmap_rows * layer.out_size[1] * mapping.ofmap_channels
-        ifmap_words = mapping.images * rows * layer.in_size[1] * mapping.ifmap_channels
+        reach = (ofmap_rows - 1) * layer.stride[0] + layer.dilation[0] * (layer.kernel[0] - 1) + 1
+        ifmap = images * np.minimum(layer.in_size[0], reach) * layer.in_size[1] * ifmap_channels
+        outputs = images * ofmap_rows * layer.out_size[1] * ofmap_channels
         return {
-            "ifmap": 2 * ifmap_words * self.widths.ifmap_bits,
-            "filter": 2 * self.filter_bits(mapping.ofmap_channels, mapping.ifmap_channels),
+            "ifmap": 2 * ifmap * self.widths.ifmap_bits,
+            "filter": 2 * self.filter_bits(ofmap_channels, ifmap_channels),
             "ofmap": 2 * outputs * self.widths.psum_bits,
         }
 
@@ -103,64 +134,39 @@ class TiledLayer:
                     compute = self._compute_cycles(outputs // size[1], size[1], size[2])
                     yield TileWork(new_ifmap, new_filters, compute, written)
 
-    def totals(self, mapping: Mapping) -> TileWork:
-        """Return the sums over all tiles, in closed form (tests add the tiles up).
-
-        With one block an axis does not evict; filters are read again for each block of the map if the loops
-        between change them, ifmaps again for each block of ofmap channels likewise.
-        """
-        ofmap_channels, ifmap_channels = self.group_channels
-        images, rows = _lengths(self.batch, mapping.images), blocks(self.layer.out_size[0], mapping.ofmap_rows)
-        channels = _lengths(ofmap_channels, mapping.ofmap_channels)
-        depths = _lengths(ifmap_channels, mapping.ifmap_channels)
-        maps, slices = sum(images.values()) * len(rows), sum(channels.values())
-        deep = sum(depths.values()) > 1
-        filter_passes = maps if deep or (slices > 1 and mapping.order == "pixels") else 1
-        ifmap_passes = slices if deep or (maps > 1 and mapping.order == "channels") else 1
-        ifmap = sum(self.ifmap_bits(self.batch, block, ifmap_channels) for block in rows)
-        heights = _lengths(self.layer.out_size[0], mapping.ofmap_rows)
-        compute = sum(
-            n_images * n_rows * n_channels * n_depths
-            * self._compute_cycles(image * height * self.layer.out_size[1], channel, depth)
-            for image, n_images in images.items()
-            for height, n_rows in heights.items()
-            for channel, n_channels in channels.items()
-            for depth, n_depths in depths.items()
-        )  # fmt: skip
-        filters = self.filter_bits(ofmap_channels, ifmap_channels)
-        outputs = self.batch * self.layer.out_size[0] * self.layer.out_size[1] * ofmap_channels
-        groups = self.layer.groups
-        return TileWork(
-            groups * ifmap * ifmap_passes,
-            groups * filters * filter_passes,
-            groups * compute,
-            groups * outputs * self.widths.ofmap_bits,
+    def loops(self, mapping: Mapping) -> Runs[Tile]:
+        """Return the tiles as loops of equal ones, in the order in which they run: what `tiles` yields, but few."""
+        ofmap_channels, whole = self.group_channels
+        rows = row_runs(self.layer, mapping.ofmap_rows)
+        maps: Runs[Map] = tuple(
+            Run(convert(rows, lambda block, images=images: Map(images, block)), count)  # type: ignore[misc]
+            for images, count in _lengths(self.batch, mapping.images).items()
         )
+        channels = _runs(ofmap_channels, mapping.ofmap_channels)
+        depths = _runs(whole, mapping.ifmap_channels)
+        if mapping.order == "channels":
+            outputs = nest(channels, lambda number: convert(maps, lambda where: (where, number)))
+        else:
+            outputs = nest(maps, lambda where: convert(channels, lambda number: (where, number)))
+        if depths != (Run(whole, 1),):
+            group = nest(outputs, lambda output: _reduction(output, depths))
+        elif mapping.order == "channels":
+            group = _kept(channels, maps, lambda n, where, outer, inner: Tile(where, n, whole, inner, outer, True))
+        else:
+            group = _kept(maps, channels, lambda where, n, outer, inner: Tile(where, n, whole, outer, inner, True))
+        return (Run(group, self.layer.groups),)
 
-    def edge_bits(self, mapping: Mapping) -> tuple[int, int]:
-        """Return what the first tile reads and what the last tile writes: neither hides behind the array."""
-        height = self.layer.out_size[0]
-        ifmap = self.ifmap_bits(mapping.images, (0, mapping.ofmap_rows), mapping.ifmap_channels)
-        read = ifmap + self.filter_bits(mapping.ofmap_channels, mapping.ifmap_channels)
-        last = [
-            end - first
-            for first, end in (
-                blocks(self.batch, mapping.images)[-1],
-                blocks(height, mapping.ofmap_rows)[-1],
-                blocks(self.group_channels[0], mapping.ofmap_channels)[-1],
-            )
-        ]
-        return read, prod(last) * self.layer.out_size[1] * self.widths.ofmap_bits
-
-    def reads(self, mapping: Mapping) -> int:
-        """Return how many tiles surely read: all (neighbours share one operand at most), or 0 if ifmaps are padding."""
-        rows = blocks(self.layer.out_size[0], mapping.ofmap_rows)
-        if not all(self.ifmap_bits(1, block, 1) for block in rows):
-            return 0
-        ofmap_channels, ifmap_channels = self.group_channels
-        maps = len(blocks(self.batch, mapping.images)) * len(rows)
-        depths = len(blocks(ifmap_channels, mapping.ifmap_channels))
-        return self.layer.groups * maps * len(blocks(ofmap_channels, mapping.ofmap_channels)) * depths
+    def work(self, tile: Tile) -> TileWork:
+        """Return what a tile moves and computes."""
+        images, block = tile.map
+        ifmap = images * block.stored * self.layer.in_size[1] * tile.ifmap_channels * self.widths.ifmap_bits
+        pixels = images * block.rows * self.layer.out_size[1]
+        return TileWork(
+            ifmap_read_bits=ifmap if tile.new_ifmap else 0,
+            filter_read_bits=self.filter_bits(tile.channels, tile.ifmap_channels) if tile.new_filter else 0,
+            compute_cycles=self._compute_cycles(pixels, tile.channels, tile.ifmap_channels),
+            write_bits=pixels * tile.channels * self.widths.ofmap_bits if tile.last else 0,
+        )
 
     def _outputs(self, mapping: Mapping, ofmap_channels: int) -> Iterator[tuple[Block, Block, Block]]:
         maps = [
@@ -177,6 +183,60 @@ class TiledLayer:
     def _compute_cycles(self, pixels: int, channels: int, ifmap_channels: int) -> int:
         reduction = ifmap_channels * self.layer.kernel[0] * self.layer.kernel[1]
         return compute_cycles(MatrixShape(1, pixels, channels, reduction), self.array, self.dataflow)
+
+
+def _reduction(output: tuple[Map, int], depths: Runs[int]) -> Runs[Tile]:
+    """Return the K slices of one output: each reads both operands, the last one finishes it."""
+    where, channels = output
+    slices = convert(depths, lambda depth: Tile(where, channels, depth, True, True, False))
+    (body, count), rest = slices[-1], slices[:-1]
+    if count > 1:
+        rest = (*rest, Run(body, count - 1))
+    return (*rest, Run(body._replace(last=True), 1))  # type: ignore[union-attr]
+
+
+def _kept(outer: Runs[T], inner: Runs[U], tile: Callable[[T, U, bool, bool], Tile]) -> Runs[Tile]:
+    """Return two loops around tiles that hold the whole reduction.
+
+    The operand of the outer loop is read once a pass; that of the inner loop for each tile, or only once if
+    there is but one block of it. tile(outer, inner, whether the outer operand is new, whether the inner one is).
+    """
+    alone, others = split_first(inner)
+    if not others:
+        first, rest = split_first(outer)
+        return (Run(tile(first, alone, True, True), 1), *convert(rest, lambda block: tile(block, alone, True, False)))
+    return nest(
+        outer,
+        lambda block: (
+            Run(tile(block, alone, True, True), 1),
+            *convert(others, lambda other: tile(block, other, False, True)),
+        ),
+    )
+
+
+@lru_cache(maxsize=4096)
+def row_runs(layer: Layer, step: int) -> Runs[RowBlock]:
+    """Return the blocks of ofmap rows, equal neighbours as one run."""
+    runs: list[Run[RowBlock]] = []
+    for first, end in blocks(layer.out_size[0], step):
+        above, stored = _stored_rows(layer, first, end)
+        block = RowBlock(end - first, stored, above)
+        if runs and runs[-1].body == block:
+            runs[-1] = Run(block, runs[-1].times + 1)
+        else:
+            runs.append(Run(block, 1))
+    return tuple(runs)
+
+
+def _stored_rows(layer: Layer, first: int, end: int) -> tuple[int, int]:
+    """Return how many rows of padding lie above a block of ofmap rows, and how many rows it needs from the ifmap."""
+    top = first * layer.stride[0] - layer.padding[0]
+    bottom = (end - 1) * layer.stride[0] - layer.padding[0] + layer.dilation[0] * (layer.kernel[0] - 1) + 1
+    return max(0, -top), max(0, min(layer.in_size[0], bottom) - max(0, top))
+
+
+def _runs(size: int, step: int) -> Runs[int]:
+    return tuple(Run(length, count) for length, count in _lengths(size, step).items())
 
 
 def _lengths(size: int, step: int) -> dict[int, int]:

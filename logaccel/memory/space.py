@@ -1,0 +1,248 @@
+"""Every mapping of a layer at once, as arrays: what fits, what it moves and computes, and the least that it takes.
+
+    axes   [m, b, d, o]   m: block of images and ofmap rows, b: of ofmap channels, d: of ifmap channels, o: order
+
+An axis of size n cut in steps of s has blocks of at most two lengths (full, ragged), and blocks of ofmap rows
+differ besides in the padding that they see. So a table over all kinds of blocks is built once, [x, c, k], and
+sums over the tiles of a mapping are products with matrices that say how many blocks of which kind it has.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from logaccel.arch import ChannelDram, Memory
+from logaccel.errors import WorkloadError
+from logaccel.memory.tiles import Map, Mapping, Order, TiledLayer, row_runs
+from logaccel.schedule.cycles import cycles_of_shapes
+
+Counts = NDArray[np.int64]
+SLOWEST_MAC = 2**12  # cycles or bits of a MAC that is a tile of its own: its fold on the largest array
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The sizes that the mapper may choose from."""
+
+    maps: tuple[tuple[int, int], ...]  # images, ofmap rows
+    ofmap_channels: tuple[int, ...]
+    ifmap_channels: tuple[int, ...]
+    orders: tuple[Order, ...]
+
+
+def choices(tiled: TiledLayer) -> Choices:
+    """Return the whole space. OS drains its psums once: its tiles hold whole reductions."""
+    ofmap_channels, ifmap_channels = tiled.group_channels
+    rows, whole = tiled.layer.out_size[0], tiled.dataflow == "os"
+    maps = [(1, height) for height in even_steps(rows) if height < rows]
+    maps += [(images, rows) for images in steps(tiled.batch)]
+    channels = even_steps(ofmap_channels)
+    return Choices(tuple(maps), channels, (ifmap_channels,) if whole else steps(ifmap_channels), get_args(Order))
+
+
+def even_steps(size: int) -> tuple[int, ...]:
+    """Return the least step for each number of blocks that an axis can be cut into: about 2 √size of them."""
+    found, count = [size], 1
+    while (step := found[-1]) > 1:
+        count = -(-size // (step - 1))  # the fewest blocks that a smaller step gives
+        found.append(-(-size // count))
+    return tuple(reversed(found))
+
+
+def steps(size: int) -> tuple[int, ...]:
+    """Return fewer steps for an axis: powers of two, and the least ones for 1, 2, 4, … blocks."""
+    powers = [2**power for power in range(size.bit_length())]
+    return tuple(sorted({power for power in powers if power < size} | {-(-size // power) for power in powers}))
+
+
+def check_size(tiled: TiledLayer, dram: ChannelDram) -> None:
+    """Refuse a layer whose sums could need more than 64 bits. Raises WorkloadError."""
+    macs = tiled.layer.matrix(tiled.batch).macs
+    most = 2**62 // max(SLOWEST_MAC, dram.latency_cycles)
+    if macs > most:
+        raise WorkloadError(f"{tiled.layer.name}: must be at most {most:,} MACs to be mapped, got {macs:,}")
+
+
+class _Axis:
+    """The steps of an axis, the lengths of their blocks, and how many blocks of each: counts[step, length]."""
+
+    def __init__(self, size: int, steps: Sequence[int]) -> None:
+        self.steps = np.array(steps, dtype=np.int64)
+        ragged = size % self.steps
+        self.lengths = np.unique(np.concatenate((np.minimum(self.steps, size), ragged[ragged > 0])))
+        self.counts = np.zeros((len(steps), len(self.lengths)), dtype=np.int64)
+        self.first = np.searchsorted(self.lengths, np.minimum(self.steps, size))
+        self.last = np.where(ragged > 0, np.searchsorted(self.lengths, ragged), self.first)
+        np.add.at(self.counts, (np.arange(len(steps)), self.first), size // self.steps)
+        np.add.at(self.counts, (np.arange(len(steps)), self.last), ragged > 0)
+        self.blocks = self.counts.sum(axis=1)
+
+
+class _Maps:
+    """The same for blocks of images and ofmap rows, whose kinds are `Map`s."""
+
+    def __init__(self, tiled: TiledLayer, steps: Sequence[tuple[int, int]]) -> None:
+        kinds: dict[Map, int] = {}
+        entries: list[tuple[int, int, int]] = []
+        self.first, self.last = np.zeros(len(steps), np.int64), np.zeros(len(steps), np.int64)
+        for index, (images, height) in enumerate(steps):
+            rows = row_runs(tiled.layer, height)
+            numbers = [(images, tiled.batch // images)] + [(tiled.batch % images, 1)] * (tiled.batch % images > 0)
+            own = [
+                (kinds.setdefault(Map(number, block), len(kinds)), times * count)  # type: ignore[arg-type]
+                for number, times in numbers
+                for block, count in rows
+            ]
+            entries += [(index, kind, count) for kind, count in own]
+            self.first[index], self.last[index] = own[0][0], own[-1][0]
+        self.counts = np.zeros((len(steps), len(kinds)), dtype=np.int64)
+        for index, kind, count in entries:
+            self.counts[index, kind] += count
+        self.pixels = np.array([kind.images * kind.block.rows * tiled.layer.out_size[1] for kind in kinds])
+        words = [kind.images * kind.block.stored * tiled.layer.in_size[1] for kind in kinds]
+        self.ifmap_bits = np.array(words, dtype=np.int64) * tiled.widths.ifmap_bits  # of one ifmap channel
+        self.blocks = self.counts.sum(axis=1)
+
+
+class Space:
+    """All mappings of a layer. Arrays have the axes [m, b, d, o], some of them of length 1."""
+
+    def __init__(self, tiled: TiledLayer, memory: Memory, dram: ChannelDram, chosen: Choices | None = None) -> None:
+        """Prepare the tables; the caller has called `check_size`."""
+        self.tiled, self.memory, self.dram = tiled, memory, dram
+        self.choices = choices(tiled) if chosen is None else chosen
+        ofmap_channels, ifmap_channels = tiled.group_channels
+        taps = tiled.layer.kernel[0] * tiled.layer.kernel[1]
+        self._maps = _Maps(tiled, self.choices.maps)
+        self._channels = _Axis(ofmap_channels, self.choices.ofmap_channels)
+        self._depths = _Axis(ifmap_channels, self.choices.ifmap_channels)
+        x, c, k = self._maps.pixels, self._channels.lengths, self._depths.lengths
+        self._cycles = cycles_of_shapes(
+            x[:, None, None], c[None, :, None], taps * k[None, None, :], tiled.array, tiled.dataflow
+        )
+        self._ifmap = self._maps.ifmap_bits[:, None] * k
+        self._filter = tiled.widths.filter_bits * taps * c[:, None] * k
+        self._write = x[:, None] * c * tiled.widths.ofmap_bits
+
+    def mapping(self, index: int) -> Mapping:
+        """Return a mapping by its place in the flattened space."""
+        m, b, d, o = np.unravel_index(index, self.shape)
+        chosen = self.choices
+        return Mapping(*chosen.maps[m], chosen.ofmap_channels[b], chosen.ifmap_channels[d], chosen.orders[o])
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Sizes of the four axes."""
+        chosen = self.choices
+        return len(chosen.maps), len(chosen.ofmap_channels), len(chosen.ifmap_channels), len(chosen.orders)
+
+    @cached_property
+    def needs_bits(self) -> dict[str, Counts]:
+        """What two full tiles need of each scratchpad."""
+        images, rows = np.array(self.choices.maps).T[:, :, None, None, None]
+        channels = np.array(self.choices.ofmap_channels)[:, None, None]
+        return self.tiled.footprints_bits(images, rows, channels, np.array(self.choices.ifmap_channels)[:, None])
+
+    @cached_property
+    def fits(self) -> NDArray[np.bool_]:
+        """Whether a mapping fits every scratchpad; of two orders that run the same tiles the first one."""
+        fit = np.ones(self.shape, dtype=bool)
+        for name, capacity in self.memory.capacity_bytes.items():
+            fit &= self.needs_bits[name] <= 8 * capacity
+        if self.shape[3] > 1:
+            alone = (self._maps.blocks[:, None] == 1) | (self._channels.blocks == 1)
+            fit[..., 1] &= ~alone[:, :, None]
+        return fit
+
+    @cached_property
+    def compute_cycles(self) -> Counts:
+        """Cycles of the array over all tiles, without stalls of any kind."""
+        return self.tiled.layer.groups * self._summed(self._cycles)[..., None]
+
+    @cached_property
+    def dram_read_bits(self) -> tuple[Counts, Counts]:
+        """Bits of ifmaps and of filters that all tiles read."""
+        groups, maps, slices = self.tiled.layer.groups, self._maps.blocks[:, None, None, None], self._channels.blocks
+        slices, deep = slices[:, None, None], (self._depths.blocks > 1)[:, None]
+        pixels_outer = np.array([order == "pixels" for order in self.choices.orders])
+        ifmap = (self._maps.counts @ self._maps.ifmap_bits)[:, None, None, None] * self.tiled.group_channels[1]
+        filters = self.tiled.filter_bits(*self.tiled.group_channels)
+        ifmap_passes = np.where(deep | (~pixels_outer & (maps > 1)), slices, 1)
+        filter_passes = np.where(deep | (pixels_outer & (slices > 1)), maps, 1)
+        return groups * ifmap * ifmap_passes, groups * filters * filter_passes
+
+    @cached_property
+    def dram_write_bits(self) -> int:
+        """Bits of ofmaps: each is written once."""
+        layer = self.tiled.layer
+        pixels = self.tiled.batch * layer.out_size[0] * layer.out_size[1]
+        return pixels * layer.out_channels * self.tiled.widths.ofmap_bits
+
+    @cached_property
+    def least_cycles(self) -> Counts:
+        """Cycles that no run of a mapping can beat.
+
+        Nothing hides the first read and the last write from the array. Nor does the channel end before all of
+        its transfers: the last tile is computed after all reads and all write-backs but its own and that of
+        the tile before it.
+        """
+        first_map, last_map = self._maps.first, self._maps.last
+        first, last = self._channels.first, self._channels.last
+        deep_first, deep_last = self._depths.first, self._depths.last
+        opening = self._time(
+            self._ifmap[first_map][:, None, deep_first] + self._filter[first][:, deep_first], read=True
+        )[..., None]
+        closing = self._time(self._write[last_map][:, last])[:, :, None, None]
+        last_tile = self._cycles[last_map[:, None, None], last[:, None], deep_last][..., None]
+        hidden = np.where(
+            (self._depths.blocks > 1)[:, None], 0, self._time(self._write).max(axis=0)[first][:, None, None]
+        )
+        writes = self.tiled.layer.groups * (self._maps.counts @ self._time(self._write) @ self._channels.counts.T)
+        channel = self._read_cycles + writes[:, :, None, None]
+        return np.maximum(self.compute_cycles + opening + closing, np.maximum(channel, channel - hidden + last_tile))
+
+    @cached_property
+    def _read_cycles(self) -> Counts:
+        """Cycles of the channel for all reads."""
+        groups = self.tiled.layer.groups
+        both = self._time(self._ifmap[:, None, :] + self._filter, read=True)
+        cycles = np.repeat(self._summed(both)[..., None], self.shape[3], axis=3)
+        for d in np.flatnonzero(self._depths.blocks == 1):
+            k = self._depths.first[d]
+            for o, order in enumerate(self.choices.orders):
+                cycles[:, :, d, o] = self._kept_reads(int(k), order)
+        return groups * cycles
+
+    def _kept_reads(self, k: int, order: Order) -> Counts:
+        """Return cycles[m, b] of the reads of one group's tiles that hold the whole reduction."""
+        ifmap, filters = self._ifmap[:, k], self._filter[:, k]
+        alone_i, alone_f = self._time(ifmap, read=True), self._time(filters, read=True)
+        both = self._time(ifmap[:, None] + filters, read=True)
+        maps, slices = self._maps.counts, self._channels.counts
+        of_maps, of_slices = (maps @ alone_i)[:, None], slices @ alone_f
+        first_map, first_slice = self._maps.first, self._channels.first
+        one_map, one_slice = (self._maps.blocks == 1)[:, None], self._channels.blocks == 1
+        opening = both[first_map[:, None], first_slice]
+        if order == "channels":
+            several = (both[first_map] - alone_i[first_map][:, None]) @ slices.T + of_maps * self._channels.blocks
+            return np.where(one_map, opening - alone_f[first_slice] + of_slices, several)
+        several = maps @ (both - alone_f)[:, first_slice] + of_slices * self._maps.blocks[:, None]
+        return np.where(one_slice, opening - alone_i[first_map][:, None] + of_maps, several)
+
+    def _summed(self, table: Counts) -> Counts:
+        """Sum table[x, c, k] over the tiles of every mapping: [m, b, d]."""
+        maps, channels, depths = self._maps.counts, self._channels.counts, self._depths.counts
+        by_map = np.tensordot(maps, table, axes=(1, 0))
+        return (channels @ by_map) @ depths.T
+
+    def _time(self, bits: Counts, read: bool = False) -> Counts:
+        """Return the channel's cycles for transfers, as logaccel.memory.timing.transfer_cycles does for one."""
+        latency = self.dram.latency_cycles if read else 0
+        if self.dram.bits_per_cycle is None:
+            return np.where(bits > 0, latency, 0)
+        bursts = -(-bits // self.dram.burst_bits) * self.dram.burst_bits
+        return np.where(bits > 0, latency - (-bursts // self.dram.bits_per_cycle), 0)

@@ -1,0 +1,175 @@
+"""The mapper: loops against tiles one by one, arrays over the space against them, the optimum against all."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from memory_cases import DRAMS, memory_of, tiled_layers
+
+from logaccel.arch import ChannelDram, Memory, Objective, PEArray
+from logaccel.errors import ConfigError, WorkloadError
+from logaccel.memory.loops import Run, TileCycles, flatten, time_loops, total
+from logaccel.memory.mapper import candidates, evaluate, fits, map_layer, rank_mappings
+from logaccel.memory.space import Space, even_steps, steps
+from logaccel.memory.tiles import Mapping, TiledLayer
+from logaccel.memory.timing import TileWork, time_tiles, transfer_cycles
+from logaccel.memory.widths import WordWidths
+from logaccel.workload import Layer
+
+OBJECTIVES = st.sampled_from(["cycles", "energy", "edp", "traffic"])
+SIZES = st.tuples(*[st.integers(30, 400)] * 3)
+TILES = st.builds(TileWork, st.integers(0, 40), st.integers(0, 40), st.integers(1, 60), st.integers(0, 80))
+LOOPS = st.recursive(
+    st.tuples(st.builds(Run, TILES, st.integers(1, 40))),
+    lambda inner: st.lists(st.builds(Run, inner, st.integers(1, 6)), min_size=1, max_size=3).map(tuple),
+    max_leaves=6,
+)
+
+
+def in_cycles(work: TileWork, dram: ChannelDram) -> TileCycles:
+    read = transfer_cycles(work.read_bits, dram, dram.latency_cycles)
+    return TileCycles(read, work.compute_cycles, transfer_cycles(work.write_bits, dram, 0))
+
+
+def brute_force(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> tuple[float, float]:
+    """Return the cost of a mapping from its tiles, walked one by one."""
+    works = list(tiled.tiles(mapping))
+    cycles = time_tiles(works, memory.dram).total_cycles
+    bits = sum(work.read_bits + work.write_bits for work in works)
+    return {"cycles": (cycles, bits), "traffic": (bits, cycles)}.get(
+        memory.objective, (float(cycles) * float(bits), cycles)
+    )
+
+
+@given(loops=LOOPS, dram=DRAMS)
+@settings(max_examples=300, deadline=None)
+def test_loops_end_when_their_tiles_do(loops: tuple[Run[TileWork], ...], dram: ChannelDram) -> None:
+    works = list(flatten(loops))
+    assert total(loops, lambda work: work.compute_cycles) == sum(work.compute_cycles for work in works)
+    timing = time_tiles(works, dram)
+    elapsed = time_loops(converted(loops, dram))
+    assert elapsed.total == timing.total_cycles
+    assert elapsed.dram + elapsed.drain == timing.stall_cycles(works)
+
+
+def converted(loops: object, dram: ChannelDram) -> tuple[Run[TileCycles], ...]:
+    return tuple(
+        Run(in_cycles(body, dram) if isinstance(body, TileWork) else converted(body, dram), times)
+        for body, times in loops  # type: ignore[attr-defined]
+    )
+
+
+def test_a_long_loop_takes_no_longer_than_a_short_one() -> None:
+    """A billion tiles: walking them would take hours."""
+    tile = TileCycles(read=70, busy=90, write=30)
+    many = time_loops((Run(tile, 10**9),))
+    assert many.total - time_loops((Run(tile, 10**9 - 1),)).total == 100  # the channel is the busier one
+
+
+@given(tiled=tiled_layers(), pick=st.integers(0, 10_000))
+@settings(deadline=None)
+def test_loops_are_the_tiles_in_order(tiled: TiledLayer, pick: int) -> None:
+    space = list(candidates(tiled))
+    mapping = space[pick % len(space)]
+    assert [tiled.work(tile) for tile in flatten(tiled.loops(mapping))] == list(tiled.tiles(mapping))
+
+
+@given(tiled=tiled_layers(), dram=DRAMS, sizes=SIZES)
+@settings(max_examples=40, deadline=None)
+def test_arrays_over_the_space_equal_each_mapping(
+    tiled: TiledLayer, dram: ChannelDram, sizes: tuple[int, int, int]
+) -> None:
+    memory = memory_of(sizes, dram)
+    space = Space(tiled, memory, dram)
+    flat = {
+        name: np.broadcast_to(array, space.shape).ravel()
+        for name, array in (
+            ("compute", space.compute_cycles), ("least", space.least_cycles),
+            ("ifmap", space.dram_read_bits[0]), ("filter", space.dram_read_bits[1]),
+        )
+    }  # fmt: skip
+    for index, mapping in enumerate(candidates(tiled)):
+        assert space.mapping(index) == mapping
+        works = list(tiled.tiles(mapping))
+        assert flat["compute"][index] == sum(work.compute_cycles for work in works)
+        assert flat["ifmap"][index] == sum(work.ifmap_read_bits for work in works)
+        assert flat["filter"][index] == sum(work.filter_read_bits for work in works)
+        assert space.dram_write_bits == sum(work.write_bits for work in works)
+        assert flat["least"][index] <= time_tiles(works, dram).total_cycles
+        assert fits(tiled, mapping, memory) or not space.fits.ravel()[index]
+
+
+@given(tiled=tiled_layers(), dram=DRAMS)
+@settings(max_examples=40, deadline=None)
+def test_a_dropped_order_runs_the_same_tiles(tiled: TiledLayer, dram: ChannelDram) -> None:
+    space = Space(tiled, memory_of((2**30,) * 3, dram), dram)
+    for index in np.flatnonzero(~space.fits):
+        dropped = space.mapping(int(index))
+        kept = Mapping(
+            dropped.images, dropped.ofmap_rows, dropped.ofmap_channels, dropped.ifmap_channels, "channels"
+        )  # fmt: skip
+        assert dropped.order == "pixels"
+        assert list(tiled.tiles(dropped)) == list(tiled.tiles(kept))
+
+
+@given(tiled=tiled_layers(), dram=DRAMS, sizes=SIZES, objective=OBJECTIVES)
+@settings(max_examples=60, deadline=None)
+def test_the_mapper_finds_the_best_of_all(
+    tiled: TiledLayer, dram: ChannelDram, sizes: tuple[int, int, int], objective: Objective
+) -> None:
+    memory = memory_of(sizes, dram, objective=objective)
+    fitting = [mapping for mapping in candidates(tiled) if fits(tiled, mapping, memory)]
+    if not fitting:
+        with pytest.raises(ConfigError, match="random: memory"):
+            map_layer(tiled, memory)
+        return
+    costs = {mapping: brute_force(tiled, mapping, memory) for mapping in fitting}
+    order = sorted(fitting, key=costs.__getitem__)  # stable: of equals the first of the space
+    found = rank_mappings(tiled, memory, places=2)
+    assert found[0].mapping == order[0]
+    assert found[0] == map_layer(tiled, memory)
+    assert [entry.cost(objective) for entry in found] == [costs[entry.mapping] for entry in found]
+    different = [m for m in order if list(tiled.tiles(m)) != list(tiled.tiles(order[0]))]
+    if different:
+        assert costs[found[1].mapping] <= costs[different[0]]
+
+
+@given(tiled=tiled_layers(), dram=DRAMS, pick=st.integers(0, 10_000))
+@settings(deadline=None)
+def test_a_mapping_costs_what_its_tiles_do(tiled: TiledLayer, dram: ChannelDram, pick: int) -> None:
+    space = list(candidates(tiled))
+    mapping, memory = space[pick % len(space)], memory_of((1, 1, 1), dram)
+    found, works = evaluate(tiled, mapping, memory), list(tiled.tiles(mapping))
+    timing = time_tiles(works, dram)
+    assert (found.tiles, found.stall_cycles) == (len(works), timing.stall_cycles(works))
+    assert found.compute_cycles + found.stall_cycles == timing.total_cycles
+    assert found.dram_read_bits == sum(work.read_bits for work in works)
+    assert found.dram_write_bits == sum(work.write_bits for work in works)
+
+
+def test_steps_give_every_number_of_blocks_the_least_step() -> None:
+    for size in range(1, 400):
+        assert even_steps(size) == tuple(sorted({-(-size // count) for count in range(1, size + 1)}))
+        assert set(steps(size)) >= {size, 1} and max(steps(size)) == size
+
+
+def test_equal_layers_are_mapped_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = Layer(name="a", in_channels=7, out_channels=11, in_size=(9, 9), kernel=(3, 3))
+    tiled = TiledLayer(layer, 1, PEArray(rows=4, cols=4), "ws", WordWidths(8, 8, 20, 8))
+    memory = memory_of((4000, 4000, 4000), ChannelDram(bits_per_cycle=16))
+    first = map_layer(tiled, memory)
+    monkeypatch.setattr("logaccel.memory.mapper.Space", None)  # a second search would fail
+    other = TiledLayer(
+        tiled.layer.model_copy(update={"name": "b", "relu": False}), 1, tiled.array, "ws", tiled.widths
+    )  # fmt: skip
+    assert map_layer(other, memory) is first
+
+
+def test_sums_beyond_64_bits_are_refused() -> None:
+    layer = Layer(name="huge", kind="fc", in_channels=2**24, out_channels=2**24)
+    tiled = TiledLayer(layer, 2**10, PEArray(rows=4, cols=4), "ws", WordWidths(8, 8, 20, 8))
+    with pytest.raises(WorkloadError) as caught:
+        map_layer(tiled, memory_of((2**20,) * 3, ChannelDram(bits_per_cycle=16)))
+    assert str(caught.value) == (
+        "huge: must be at most 1,125,899,906,842,624 MACs to be mapped, got 288,230,376,151,711,744"
+    )
