@@ -3,9 +3,11 @@
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from logaccel.arch import Architecture
 from logaccel.cost import Area, Energy
 from logaccel.formats.encode import Codes
 from logaccel.memory.mapper import MappedLayer
+from logaccel.memory.tiles import TiledLayer
 from logaccel.quantization import LayerQuantization
 from logaccel.schedule.activity import Activity
 
@@ -48,6 +51,7 @@ class LayerResult:
     backend: str
     psum_lsb_exponent: int
     mapping: MappedLayer | None = None  # None: no memory modelled
+    tiled: TiledLayer | None = None  # what the mapping cuts
     clipped: int | None = None
     snr_db: float | None = None
     psum: NDArray[np.int64] | None = None
@@ -234,6 +238,13 @@ class SimulationResult:
 
 def write_whole(path: str | Path, content: str | bytes) -> None:
     """Write a file (text as UTF-8) under a temporary name and rename it: a reader never meets half of it."""
+    with whole_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a file to be written piece by piece under a temporary name; it is renamed once all went well."""
     target = Path(path)
     try:
         descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
@@ -241,7 +252,7 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
         raise type(error)(error.errno, error.strerror, str(target)) from None
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            yield file
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
     except BaseException:

@@ -98,9 +98,9 @@ def simulate(
         else:
             fed = results[-1].ofmap_codes if chained and results else None
             outcome = _run_layer(trace.layers[index], layer_arch, datapath, chosen, run_on_array, fed)
-        mapped = map_network_layer(layer, network.batch, layer_arch, datapath, chosen)
+        mapped, tiled = map_network_layer(layer, network.batch, layer_arch, datapath, chosen)
         results.append(
-            _layer_result(layer, network.batch, layer_arch, datapath, chosen, plan, outcome, profile, mapped)
+            _layer_result(layer, network.batch, layer_arch, datapath, chosen, plan, outcome, profile, mapped, tiled)
         )
         done += results[-1].macs
     if progress is not None:
@@ -242,13 +242,14 @@ def _engine(engine: Engine, backend: Backend) -> Callable[[LayerJob], LayerRun]:
 
 def map_network_layer(
     layer: Layer, batch: int, arch: Architecture, datapath: Datapath, formats: LayerQuantization
-) -> MappedLayer | None:
-    """Return the layer's tiles, or None where the architecture has no memory."""
+) -> tuple[MappedLayer, TiledLayer] | tuple[None, None]:
+    """Return the layer's tiles and what they cut, or None twice where the architecture has no memory."""
     if arch.memory is None:
-        return None
+        return None, None
     waiting_bits = formats.ofmap.bits if arch.dataflow == "os" else max(datapath.psum_bits, formats.ofmap.bits)
     widths = WordWidths(formats.ifmap.bits, formats.filter.bits, waiting_bits, formats.ofmap.bits)
-    return map_layer(TiledLayer(layer, batch, arch.array, arch.dataflow, widths), arch.memory)
+    tiled = TiledLayer(layer, batch, arch.array, arch.dataflow, widths)
+    return map_layer(tiled, arch.memory), tiled
 
 
 def _layer_result(
@@ -261,6 +262,7 @@ def _layer_result(
     outcome: _Outcome,
     profile: CostProfile,
     mapped: MappedLayer | None,
+    tiled: TiledLayer | None,
 ) -> LayerResult:
     matrix = layer.matrix(batch)
     pes = arch.array.rows * arch.array.cols
@@ -277,6 +279,7 @@ def _layer_result(
         spatial_utilization=float((plan.rows * plan.cols).sum()) / (plan.count * pes),
         utilization=matrix.macs / (pes * (cycles + stalls)),
         mapping=mapped,
+        tiled=tiled,
         activity=outcome.activity,
         energy=layer_energy(profile, datapath, arch, outcome.activity, formats.ofmap, matrix),
         bits_moved=bits_moved(layer, batch, datapath, formats.ofmap),

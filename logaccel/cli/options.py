@@ -27,4 +27,11 @@ KeepOption = Annotated[
 ]
 LayerOption = Annotated[str | None, typer.Option("--layer", "-l", help="a layer of the trace; default: its first")]
 ImagesOption = Annotated[int, typer.Option("--images", min=1, help="the first so many images of the trace")]
+TimelineOption = Annotated[
+    Path | None,
+    typer.Option("--timeline", metavar="FILE", help="write when each tile moves and runs: Chrome trace events, JSON"),
+]
+GanttOption = Annotated[
+    Path | None, typer.Option("--gantt", metavar="FILE", help="draw when each tile moves and runs (.png, .svg or .pdf)")
+]
 PlotOption = Annotated[Path | None, typer.Option("--plot", help="draw a figure (.png, .svg or .pdf)")]

@@ -12,6 +12,7 @@ from logaccel.cli.options import (
     BatchOption,
     CsvOption,
     EngineOption,
+    GanttOption,
     JsonOption,
     KeepOption,
     LayerOption,
@@ -19,9 +20,11 @@ from logaccel.cli.options import (
     OutputOption,
     PlotOption,
     SetOption,
+    TimelineOption,
     TraceOption,
 )
 from logaccel.cli.output import check_folder, check_targets, emit, interruptible, progress
+from logaccel.cli.recordings import Recordings
 from logaccel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,6 +45,8 @@ def simulate(
     as_csv: CsvOption = False,
     output: OutputOption = None,
     plot: PlotOption = None,
+    timeline: TimelineOption = None,
+    gantt: GanttOption = None,
     waveform: Annotated[
         Path | None, typer.Option(help="write every PE register of one fold (.vcd); needs --engine register")
     ] = None,
@@ -52,8 +57,10 @@ def simulate(
     from logaccel.simulation import simulate as run
 
     check_targets(as_json, as_csv, output, plot)
-    _check_waveform(waveform, layer, fold, engine, network)
+    recordings = Recordings(timeline, gantt, layer)
+    _check_waveform(waveform, layer if not recordings.asked else None, fold, engine, network)
     workload, accelerator = load_workload(trace, network, batch), load_architectures([arch], settings)[0]
+    recordings.check(accelerator)
     if waveform is not None:
         _write_waveform(workload, accelerator, waveform, layer, fold or 0)
     with progress() as report:
@@ -72,6 +79,7 @@ def simulate(
         from logaccel.report.plots import plot_result, save_figure
 
         save_figure(plot_result(result), plot)
+    recordings.write(result)
     emit(result, as_json, layers_csv if as_csv else None, summary_renderables, output)
 
 

@@ -67,7 +67,7 @@ def candidates(tiled: TiledLayer) -> Iterator[Mapping]:
 
 def evaluate(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> MappedLayer:
     """Return what a mapping costs; that it fits is the caller's business."""
-    dram = _channel(memory)
+    dram = channel_of(memory)
     loops = convert(tiled.loops(mapping), tiled.work)
     elapsed = time_loops(convert(loops, lambda work: _in_cycles(work, dram)))
     compute = total(loops, lambda work: work.compute_cycles)
@@ -100,22 +100,22 @@ def rank_mappings(
     tiled: TiledLayer, memory: Memory, chosen: Choices | None = None, places: int = 1
 ) -> tuple[MappedLayer, ...]:
     """Return the best mappings, the best first; fewer if there are no more."""
-    check_size(tiled, _channel(memory))
+    check_size(tiled, channel_of(memory))
     nameless = replace(tiled, layer=tiled.layer.model_copy(update={"name": "layer", "relu": True}))
     found = _searched(nameless, memory, chosen, places)  # equal layers once
     if not found:
-        raise ConfigError(_misfit(tiled, Space(tiled, memory, _channel(memory), chosen)))
+        raise ConfigError(_misfit(tiled, Space(tiled, memory, channel_of(memory), chosen)))
     return found
 
 
 @lru_cache(maxsize=4096)
 def _searched(tiled: TiledLayer, memory: Memory, chosen: Choices | None, places: int) -> tuple[MappedLayer, ...]:
-    space = Space(tiled, memory, _channel(memory), chosen)
+    space = Space(tiled, memory, channel_of(memory), chosen)
     fitting = np.flatnonzero(space.fits)
     least = np.broadcast_to(space.least_cycles, space.shape).ravel()[fitting]
     ifmap, filters = space.dram_read_bits
     bits = np.broadcast_to(ifmap + filters + space.dram_write_bits, space.shape).ravel()[fitting]
-    timer = _Timer(tiled, _channel(memory))
+    timer = _Timer(tiled, channel_of(memory))
     ranked: list[tuple[Cost, int]] = []
     for where in _by_cost(memory.objective, least, bits):
         bound = _cost(memory.objective, int(least[where]), int(bits[where]))
@@ -157,7 +157,8 @@ def _in_cycles(work: TileWork, dram: ChannelDram) -> TileCycles:
     return TileCycles(read, work.compute_cycles, transfer_cycles(work.write_bits, dram, 0))
 
 
-def _channel(memory: Memory) -> ChannelDram:
+def channel_of(memory: Memory) -> ChannelDram:
+    """Return the DRAM of a memory whose tiles can be timed. Raises ConfigError."""
     if not isinstance(memory.dram, ChannelDram):
         raise ConfigError(f"memory.dram.kind: {memory.dram.kind} is not timed yet")
     return memory.dram
