@@ -16,6 +16,7 @@ from pydantic import ConfigDict
 from logaccel.arch import Architecture
 from logaccel.cost import Area, Energy
 from logaccel.formats.encode import Codes
+from logaccel.memory.accounting import Traffic
 from logaccel.memory.mapper import MappedLayer
 from logaccel.memory.tiles import TiledLayer
 from logaccel.quantization import LayerQuantization
@@ -52,6 +53,7 @@ class LayerResult:
     psum_lsb_exponent: int
     mapping: MappedLayer | None = None  # None: no memory modelled
     tiled: TiledLayer | None = None  # what the mapping cuts
+    traffic: Traffic | None = None
     clipped: int | None = None
     snr_db: float | None = None
     psum: NDArray[np.int64] | None = None
@@ -64,8 +66,20 @@ class LayerResult:
 
     @property
     def energy_pj(self) -> dict[str, float]:
-        """Energy by component."""
+        """Energy of the array by component."""
         return self.energy.pj
+
+    @property
+    def energy_system_pj(self) -> float | None:
+        """Array, scratchpads, DRAM and leakage; None without a memory or prices for it."""
+        return self.energy.system_pj
+
+    @property
+    def macs_per_dram_byte(self) -> float | None:
+        """Arithmetic intensity; None without a memory, or where nothing crosses the channel."""
+        if self.traffic is None or self.traffic.dram.bits == 0:
+            return None
+        return 8 * self.macs / self.traffic.dram.bits
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values with units in the keys (no tensors)."""
@@ -81,7 +95,11 @@ class LayerResult:
             "utilization": self.utilization,
             "energy_alu_pj": self.energy.alu_pj,
             "energy_array_pj": self.energy.array_pj,
+            "energy_system_pj": self.energy_system_pj,
             "energy_by_component_pj": dict(self.energy.pj),
+            "energy_of_memory_pj": None if self.energy.memory is None else asdict(self.energy.memory),
+            "traffic": None if self.traffic is None else self.traffic.to_dict(),
+            "macs_per_dram_byte": self.macs_per_dram_byte,
             "bits_moved": dict(self.bits_moved),
             "activity": {key: getattr(self.activity, key) for key in self.activity.__dataclass_fields__},
             "acc_bits": self.acc_bits,
@@ -156,8 +174,14 @@ class SimulationResult:
 
     @property
     def energy_pj(self) -> dict[str, float]:
-        """Energy by component, all layers."""
+        """Energy of the array by component, all layers."""
         return {key: sum(layer.energy.pj[key] for layer in self.layers) for key in self.layers[0].energy.pj}
+
+    @property
+    def energy_of_memory_pj(self) -> dict[str, float] | None:
+        """Energy of scratchpads, DRAM and leakage, all layers; None without a memory or prices for it."""
+        parts = [layer.energy.memory.pj for layer in self.layers if layer.energy.memory is not None]
+        return {key: sum(part[key] for part in parts) for key in parts[0]} if parts else None
 
     @property
     def energy_alu_pj(self) -> float:
@@ -168,6 +192,18 @@ class SimulationResult:
     def energy_array_pj(self) -> float:
         """The whole array: ALUs, registers, drain, post-processing."""
         return sum(layer.energy.array_pj for layer in self.layers)
+
+    @property
+    def energy_system_pj(self) -> float | None:
+        """Array, scratchpads, DRAM and leakage; None without a memory or prices for it."""
+        memory = self.energy_of_memory_pj
+        return None if memory is None else self.energy_array_pj + sum(memory.values())
+
+    @property
+    def traffic(self) -> Traffic | None:
+        """What each memory moved, all layers; None without a memory."""
+        found = [layer.traffic for layer in self.layers if layer.traffic is not None]
+        return sum(found[1:], found[0]) if found else None
 
     @property
     def area_um2(self) -> float:
@@ -202,9 +238,14 @@ class SimulationResult:
             "utilization": self.utilization,
             "energy_alu_pj": self.energy_alu_pj,
             "energy_array_pj": self.energy_array_pj,
+            "energy_system_pj": self.energy_system_pj,
             "energy_by_component_pj": self.energy_pj,
+            "energy_of_memory_pj": self.energy_of_memory_pj,
+            "traffic": None if (traffic := self.traffic) is None else traffic.to_dict(),
             "area_alu_um2": self.area.alu_um2,
             "area_array_um2": self.area.array_um2,
+            "area_system_um2": self.area.system_um2,
+            "area_of_scratchpads_um2": self.area.scratchpad_um2,
             "area_by_component_um2": dict(self.area.um2),
             "bits_moved": self.bits_moved,
             "clipped_accumulations": self.clipped,

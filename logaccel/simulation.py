@@ -1,7 +1,7 @@
 """The pipeline: quantize → run → post-process → price → result, layer by layer. Readable in a minute."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -10,15 +10,14 @@ from numpy.typing import NDArray
 
 from logaccel import __version__
 from logaccel.arch import Architecture
-from logaccel.cost import CostProfile, array_area, bits_moved, layer_energy, load_profile
+from logaccel.cost import array_area, bits_moved, load_profile, memory_prices, scratchpad_area_um2
+from logaccel.costed import PlannedLayer, Prices, cost_layer, tiled_layer
 from logaccel.engine import fold_level, register_level
 from logaccel.engine.job import LayerJob, LayerRun
 from logaccel.engine.post import post_process
 from logaccel.errors import ConfigError, TraceError, WorkloadError
 from logaccel.formats.encode import Codes, decode, encode
 from logaccel.memory.mapper import MappedLayer, map_layer
-from logaccel.memory.tiles import TiledLayer
-from logaccel.memory.widths import WordWidths
 from logaccel.metrics import signal_to_noise_db, top1
 from logaccel.pe import Datapath
 from logaccel.quantization import (
@@ -32,7 +31,6 @@ from logaccel.quantization import (
 from logaccel.result import Accuracy, LayerResult, SimulationResult
 from logaccel.schedule.activity import Activity, count_activity
 from logaccel.schedule.folds import FoldPlan, plan_folds
-from logaccel.schedule.scalesim import scalesim_cycles
 from logaccel.trace import LayerTensors, Trace
 from logaccel.workload import Layer, Network
 
@@ -43,7 +41,7 @@ Progress = Callable[[int, int, str], None]  # MACs done, MACs in all, layer abou
 READY_NOTE = "operands are always ready: scratchpads and DRAM are not modelled, stall_cycles is 0"
 MEMORY_NOTE = (
     "memory: tiles double-buffered over one DRAM channel, stalls are waits for it; scratchpad ports and banks are not "
-    "modelled, nor their energy and that of DRAM; activity and array energy are those of the untiled layer"
+    "modelled; system energy is the array's, that of scratchpads and DRAM, and leakage where the prices have it"
 )
 SCALESIM_NOTE = (
     "cycles by the convention of SCALE-Sim 3.0.0, not of this machine: edge folds pay the whole array, no overlap, "
@@ -85,6 +83,7 @@ def simulate(
     archs = layer_architectures(arch, network.layers)
     formats = _formats(trace, network, archs, chained, quantization)
     profile = load_profile(arch.cost_profile)
+    prices = Prices(profile, memory_prices(profile, arch, archs))
     run_on_array = _engine(engine, backend)
     results: list[LayerResult] = []
     done = 0
@@ -99,9 +98,8 @@ def simulate(
             fed = results[-1].ofmap_codes if chained and results else None
             outcome = _run_layer(trace.layers[index], layer_arch, datapath, chosen, run_on_array, fed)
         mapped, tiled = map_network_layer(layer, network.batch, layer_arch, datapath, chosen)
-        results.append(
-            _layer_result(layer, network.batch, layer_arch, datapath, chosen, plan, outcome, profile, mapped, tiled)
-        )
+        planned = PlannedLayer(layer, network.batch, layer_arch, datapath, chosen, plan, mapped, tiled)
+        results.append(_layer_result(planned, outcome, prices))
         done += results[-1].macs
     if progress is not None:
         progress(done, network.macs, "")
@@ -112,7 +110,7 @@ def simulate(
         engine=engine,
         chained=chained,
         layers=tuple(results),
-        area=array_area(profile, arch, archs),
+        area=replace(array_area(profile, arch, archs), scratchpad_um2=scratchpad_area_um2(profile, arch)),
         accuracy=_accuracy(trace, results[-1]) if trace is not None else None,
         version=__version__,
         notes=_notes(trace, chained, arch),
@@ -246,43 +244,29 @@ def map_network_layer(
     """Return the layer's tiles and what they cut, or None twice where the architecture has no memory."""
     if arch.memory is None:
         return None, None
-    waiting_bits = formats.ofmap.bits if arch.dataflow == "os" else max(datapath.psum_bits, formats.ofmap.bits)
-    widths = WordWidths(formats.ifmap.bits, formats.filter.bits, waiting_bits, formats.ofmap.bits)
-    tiled = TiledLayer(layer, batch, arch.array, arch.dataflow, widths)
+    tiled = tiled_layer(layer, batch, arch, datapath, formats)
     return map_layer(tiled, arch.memory), tiled
 
 
-def _layer_result(
-    layer: Layer,
-    batch: int,
-    arch: Architecture,
-    datapath: Datapath,
-    formats: LayerQuantization,
-    plan: FoldPlan,
-    outcome: _Outcome,
-    profile: CostProfile,
-    mapped: MappedLayer | None,
-    tiled: TiledLayer | None,
-) -> LayerResult:
-    matrix = layer.matrix(batch)
-    pes = arch.array.rows * arch.array.cols
-    cycles = scalesim_cycles(plan) if arch.timing == "scalesim" else outcome.array_cycles + arch.post.stages
-    if mapped is not None:
-        cycles = mapped.compute_cycles + arch.post.stages
-    stalls = 0 if mapped is None else mapped.stall_cycles
+def _layer_result(planned: PlannedLayer, outcome: _Outcome, prices: Prices) -> LayerResult:
+    layer, datapath, formats = planned.layer, planned.datapath, planned.formats
+    matrix = layer.matrix(planned.batch)
+    pes = planned.arch.array.rows * planned.arch.array.cols
+    cost = cost_layer(planned, outcome.array_cycles, outcome.activity, prices)
     return LayerResult(
         name=layer.name,
         macs=matrix.macs,
-        folds=plan.count,
-        compute_cycles=cycles,
-        stall_cycles=stalls,
-        spatial_utilization=float((plan.rows * plan.cols).sum()) / (plan.count * pes),
-        utilization=matrix.macs / (pes * (cycles + stalls)),
-        mapping=mapped,
-        tiled=tiled,
-        activity=outcome.activity,
-        energy=layer_energy(profile, datapath, arch, outcome.activity, formats.ofmap, matrix),
-        bits_moved=bits_moved(layer, batch, datapath, formats.ofmap),
+        folds=cost.folds,
+        compute_cycles=cost.compute_cycles,
+        stall_cycles=cost.stall_cycles,
+        spatial_utilization=cost.used_pes / (cost.folds * pes),
+        utilization=matrix.macs / (pes * cost.total_cycles),
+        mapping=planned.mapped,
+        tiled=planned.tiled,
+        traffic=cost.traffic,
+        activity=cost.activity,
+        energy=cost.energy,
+        bits_moved=bits_moved(layer, planned.batch, datapath, formats.ofmap),
         quantization=formats,
         acc_bits=datapath.acc_bits,
         exact_acc_bits=datapath.exact_acc_bits(matrix.reduction),

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from logaccel.arch import PEArray
 from logaccel.memory.accounting import Flow, Traffic, count_work, taps_inside
 from logaccel.memory.mapper import candidates
-from logaccel.memory.tiles import Mapping, TiledLayer, WordWidths
+from logaccel.memory.tiles import Mapping, TiledLayer
+from logaccel.memory.widths import WordWidths
 from logaccel.schedule.activity import count_activity
 from logaccel.schedule.folds import plan_folds
 from logaccel.workload import Layer

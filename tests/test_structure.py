@@ -22,6 +22,7 @@ FLOORS = (
     ("engine", "memory", "model"),
     ("cost", "rtl"),
     ("metrics", "quantization"),
+    ("costed",),
     ("result",),
     ("simulation", "cosimulation", "kept", "weights"),
     ("comparison", "evaluation"),

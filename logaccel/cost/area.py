@@ -20,6 +20,7 @@ class Area:
 
     um2: dict[str, float]
     provenance: Provenance
+    scratchpad_um2: dict[str, float] | None = None  # None: no memory, or no prices for it
 
     @property
     def alu_um2(self) -> float:
@@ -30,6 +31,11 @@ class Area:
     def array_um2(self) -> float:
         """All PEs with their registers, and the post-processing lanes."""
         return sum(self.um2.values())
+
+    @property
+    def system_um2(self) -> float | None:
+        """Array and scratchpads; None where the area of the scratchpads is not known."""
+        return None if self.scratchpad_um2 is None else self.array_um2 + sum(self.scratchpad_um2.values())
 
 
 def array_area(profile: CostProfile, arch: Architecture, layer_archs: Iterable[Architecture] = ()) -> Area:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from logaccel.arch import Architecture
 from logaccel.cost.lane import lane_parts
+from logaccel.cost.memory import MemoryEnergy
 from logaccel.cost.profile import CostProfile, Provenance
 from logaccel.formats import LinearWord, LogWord
 from logaccel.pe import Datapath
@@ -20,7 +21,7 @@ COMPONENTS = (
 
 @dataclass(frozen=True)
 class Energy:
-    """Dynamic energy of a layer by component, pJ.
+    """Dynamic energy of the array by component, pJ, and apart from it that of its memory, where there is one.
 
     `drain` is every raw psum that moved without being accumulated: drain, shadow copy, rows passed.
     `live_share` is the share of MACs that product and accumulate energy was paid for; `live_share_assumed`
@@ -31,6 +32,7 @@ class Energy:
     live_share: float
     live_share_assumed: bool
     provenance: Provenance
+    memory: MemoryEnergy | None = None  # None: no memory, or no prices for it
 
     @property
     def alu_pj(self) -> float:
@@ -41,6 +43,11 @@ class Energy:
     def array_pj(self) -> float:
         """ALUs, registers, drain and post-processing. No leakage, clock tree, wires, scratchpads or DRAM."""
         return sum(self.pj.values())
+
+    @property
+    def system_pj(self) -> float | None:
+        """Array, scratchpads, DRAM and leakage; None without a memory."""
+        return None if self.memory is None else self.array_pj + sum(self.memory.pj.values())
 
 
 def layer_energy(

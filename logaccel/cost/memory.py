@@ -7,6 +7,7 @@ from logaccel.arch import Architecture, Scratchpad
 from logaccel.cost.area import array_leakage_mw
 from logaccel.cost.memory_table import MemoryTable, ScratchpadCurve
 from logaccel.cost.profile import CostProfile
+from logaccel.memory.accounting import Traffic
 from logaccel.memory.prices import MemoryPrices, ScratchpadPrice
 
 DEFAULT_ACCESS_BITS = 64  # of a scratchpad whose port never binds: macros of this width side by side
@@ -30,6 +31,42 @@ def memory_prices(
         **{name: _price(table, pad) for name, pad in pads.items()},
         dram_pj_per_bit=table.dram.pj_per_bit,
         leakage_pj_per_cycle=sum(leak or 0.0 for leak in leaks) * PJ_PER_MW_AND_MHZ / arch.clock_mhz,
+    )
+
+
+@dataclass(frozen=True)
+class MemoryEnergy:
+    """Energy outside of the array by component, pJ: each scratchpad, DRAM by operand, leakage of array and scratchpads.
+
+    leakage_pj is 0 where the price table has none; the profile's `excluded` then says so.
+    """
+
+    scratchpad_pj: dict[str, float]
+    dram_pj: dict[str, float]
+    leakage_pj: float
+
+    @property
+    def pj(self) -> dict[str, float]:
+        """The three components."""
+        return {
+            "scratchpads": sum(self.scratchpad_pj.values()),
+            "dram": sum(self.dram_pj.values()),
+            "leakage": self.leakage_pj,
+        }
+
+
+def memory_energy(prices: MemoryPrices, traffic: Traffic, total_cycles: int) -> MemoryEnergy:
+    """Price what a layer moved at every level, and the cycles that it took."""
+    flows = {"ifmap": traffic.ifmap, "filter": traffic.filter, "ofmap": traffic.psum + traffic.ofmap}
+    pads = {"ifmap": prices.ifmap, "filter": prices.filter, "ofmap": prices.ofmap}
+    dram = {"ifmap": traffic.dram_ifmap, "filter": traffic.dram_filter, "ofmap": traffic.dram_ofmap}
+    return MemoryEnergy(
+        scratchpad_pj={
+            name: flow.read_bits * pads[name].read_pj_per_bit + flow.write_bits * pads[name].write_pj_per_bit
+            for name, flow in flows.items()
+        },
+        dram_pj={name: flow.bits * prices.dram_pj_per_bit for name, flow in dram.items()},
+        leakage_pj=total_cycles * prices.leakage_pj_per_cycle,
     )
 
 

@@ -1,8 +1,9 @@
 """What the reports say: tables and remarks as data, shared by text and HTML."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from logaccel.cost import Provenance
+from logaccel.cost import Provenance, load_profile
 from logaccel.formats import Format
 from logaccel.quantization import describe
 from logaccel.report.table import Column, Grid, printable
@@ -37,8 +38,9 @@ def summary_heading(result: SimulationResult) -> list[str]:
         f"{result.engine} engine" + (", chained" if result.chained else ""),
         f"{format_cycles(result.total_cycles)} cycles = {format_time_us(result.time_us)} at "
         f"{result.arch.clock_mhz:g} MHz, utilization {format_percent(result.utilization)} %",
-        f"energy {format_energy_pj(result.energy_alu_pj)} ALU only, {format_energy_pj(result.energy_array_pj)} array; "
-        f"area {format_area_um2(result.area.alu_um2)} ALU only, {format_area_um2(result.area_um2)} array",
+        f"energy {format_energy_pj(result.energy_alu_pj)} ALU only, {format_energy_pj(result.energy_array_pj)} array"
+        f"{_system(result.energy_system_pj, format_energy_pj)}; area {format_area_um2(result.area.alu_um2)} ALU only, "
+        f"{format_area_um2(result.area_um2)} array{_system(result.area.system_um2, format_area_um2)}",
     ]
     accuracy = result.accuracy
     if accuracy is not None:
@@ -51,6 +53,10 @@ def summary_heading(result: SimulationResult) -> list[str]:
         fed = "" if result.chained else "; each layer was fed its recorded ifmap"
         lines.append(f"{line}, {accuracy.images} images{fed}")
     return lines
+
+
+def _system(value: float | None, text: Callable[[float], str]) -> str:
+    return "" if value is None else f", {text(value)} system"
 
 
 def layer_grid(result: SimulationResult) -> Grid:
@@ -80,6 +86,7 @@ def layer_grid(result: SimulationResult) -> Grid:
             (*(energy.text(x.energy.array_pj) for x in layers), energy.text(result.energy_array_pj)),
             "energy",
         ),
+        *_system_columns(result),
         Column(
             f"bits\nmoved\n{bits.unit}",
             (*(bits.text(sum(x.bits_moved.values())) for x in layers), bits.text(sum(result.bits_moved.values()))),
@@ -91,6 +98,16 @@ def layer_grid(result: SimulationResult) -> Grid:
         Column("exact\nneeds", (*(str(x.exact_acc_bits) for x in layers), ""), "values"),
     ]
     return Grid("Layers", _layer_key(layers, total=True), tuple(columns), has_total=True)
+
+
+def _system_columns(result: SimulationResult) -> list[Column]:
+    """System energy, where the memory has prices."""
+    total = result.energy_system_pj
+    if total is None:
+        return []
+    scale = energy_scale([total, *(layer.energy.system_pj or 0.0 for layer in result.layers)])
+    cells = tuple(scale.text(layer.energy.system_pj or 0.0) for layer in result.layers)
+    return [Column(f"system\nenergy\n{scale.unit}", (*cells, scale.text(total)), "energy")]
 
 
 def _stall_columns(result: SimulationResult) -> list[Column]:
@@ -168,6 +185,7 @@ def comparison_grid(comparison: "Comparison") -> Grid:
         Column("utilization %", tuple(format_percent(row.utilization) for row in rows), "time"),
         Column(f"energy ALU only {energy.unit}", tuple(energy.text(row.energy_alu_pj) for row in rows), "cost"),
         Column(f"energy array {energy.unit}", tuple(energy.text(row.energy_array_pj) for row in rows), "cost"),
+        *_system_figures(rows),
         Column(f"area ALU only {area.unit}", tuple(area.text(row.area.alu_um2) for row in rows), "cost"),
         Column(f"area array {area.unit}", tuple(area.text(row.area_um2) for row in rows), "cost"),
         Column(f"bits moved {bits.unit}", tuple(bits.text(sum(row.bits_moved.values())) for row in rows), "bits"),
@@ -182,6 +200,21 @@ def comparison_grid(comparison: "Comparison") -> Grid:
     figures += _accuracy_figures(comparison)
     names = Column("architecture", tuple(printable(row.arch.name) for row in rows))
     return Grid("Comparison", names, tuple(figures)).flipped()
+
+
+def _system_figures(rows: tuple[SimulationResult, ...]) -> list[Column]:
+    """Energy with memory and leakage, and DRAM traffic; blank for an architecture without a memory."""
+    energies, moved = [row.energy_system_pj for row in rows], [row.traffic for row in rows]
+    figures = []
+    if any(value is not None for value in energies):
+        in_pj = energy_scale(value for value in energies if value is not None)
+        cells = tuple(NOTHING if value is None else in_pj.text(value) for value in energies)
+        figures.append(Column(f"energy system {in_pj.unit}", cells, "cost"))
+    if any(traffic is not None for traffic in moved):
+        in_bits = bits_scale(traffic.dram.bits for traffic in moved if traffic is not None)
+        cells = tuple(NOTHING if traffic is None else in_bits.text(traffic.dram.bits) for traffic in moved)
+        figures.append(Column(f"DRAM bits {in_bits.unit}", cells, "cost"))
+    return figures
 
 
 def _accuracy_figures(comparison: "Comparison") -> list[Column]:
@@ -224,6 +257,7 @@ def comparison_notes(comparison: "Comparison") -> list[str]:
     """Return the footnotes: how to read the columns, where the prices come from, what is left out."""
     lines = [
         "ALU: products and accumulations alone; array: all PEs with their registers, drain and post-processing",
+        *_system_remarks(comparison.rows),
         "bits moved: every word of a tensor touched once at its true width; no re-reads",
     ]
     if comparison.rows[0].values_simulated:
@@ -240,9 +274,26 @@ def summary_notes(result: SimulationResult) -> list[str]:
     """Return the footnotes of one result."""
     lines = [
         "ALU: products and accumulations alone; array: all PEs with their registers, drain and post-processing",
+        *_system_remarks((result,)),
         "exact needs: accumulator bits that can never overflow; clipped: accumulations that saturated or wrapped",
     ]
     return [*lines, *provenance_lines((result,)), *notes_of((result,))]
+
+
+def _system_remarks(rows: tuple[SimulationResult, ...]) -> list[str]:
+    """What the system column holds and where its prices come from."""
+    if all(row.energy_system_pj is None for row in rows):
+        return []
+    profiles = dict.fromkeys(row.arch.cost_profile for row in rows if row.energy_system_pj is not None)
+    remarks = ["system: array, scratchpads, DRAM, and leakage where the prices have it"]
+    for name in profiles:
+        table = load_profile(name).memory
+        if table is not None:
+            voltage = "voltage not stated" if table.voltage_v is None else f"{table.voltage_v:g} V"
+            remarks.append(
+                f"memory of {printable(name)}: {printable(table.description, 200)}; {table.node_nm:g} nm, {voltage}"
+            )
+    return remarks
 
 
 def provenance_lines(rows: tuple[SimulationResult, ...]) -> list[str]:

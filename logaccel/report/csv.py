@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
+from logaccel.memory.accounting import Traffic
 from logaccel.result import LayerResult, SimulationResult
 
 if TYPE_CHECKING:  # reports read results; they need no engine
@@ -49,7 +50,9 @@ def _layer_row(layer: LayerResult) -> dict[str, Any]:
         "utilization": layer.utilization,
         "energy_alu_pj": layer.energy.alu_pj,
         "energy_array_pj": layer.energy.array_pj,
+        "energy_system_pj": layer.energy_system_pj,
         **{f"energy_{key}_pj": value for key, value in layer.energy_pj.items()},
+        **_memory_columns(None if layer.energy.memory is None else layer.energy.memory.pj, layer.traffic),
         **{f"{key}_moved_bits": value for key, value in layer.bits_moved.items()},
         "snr_db": layer.snr_db,
         "clipped_accumulations": layer.clipped,
@@ -66,14 +69,26 @@ def _total_row(result: SimulationResult) -> dict[str, Any]:
         "utilization": result.utilization,
         "energy_alu_pj": result.energy_alu_pj,
         "energy_array_pj": result.energy_array_pj,
+        "energy_system_pj": result.energy_system_pj,
         **{f"energy_{key}_pj": value for key, value in result.energy_pj.items()},
+        **_memory_columns(result.energy_of_memory_pj, result.traffic),
         "area_alu_um2": result.area.alu_um2,
         "area_array_um2": result.area_um2,
+        "area_system_um2": result.area.system_um2,
         **{f"area_{key}_um2": value for key, value in result.area.um2.items()},
         "moved_bits": sum(result.bits_moved.values()),
         **{f"{key}_moved_bits": value for key, value in result.bits_moved.items()},
         "clipped_accumulations": result.clipped,
     }
+
+
+def _memory_columns(energy_pj: dict[str, float] | None, traffic: Traffic | None) -> dict[str, Any]:
+    """Energy and bits by memory; no columns where none was modelled."""
+    columns: dict[str, Any] = {f"energy_{key}_pj": value for key, value in (energy_pj or {}).items()}
+    if traffic is not None:
+        for name, flow in traffic.to_dict().items():
+            columns |= {f"{name}_{key}": value for key, value in flow.items()}
+    return columns
 
 
 def _accuracy_row(prefix: str, result: SimulationResult | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from logaccel.report import content
+from logaccel.report.memory import memory_grids
 from logaccel.report.table import Grid
 from logaccel.result import SimulationResult
 
@@ -19,7 +20,12 @@ _NOTES = "font-size:85%;opacity:0.8;margin:0.2em 0;padding-left:1.2em"
 
 def summary_html(result: SimulationResult) -> str:
     """Return one result as HTML."""
-    grids = (content.layer_grid(result), content.component_grid(result), content.format_grid(result))
+    grids = (
+        content.layer_grid(result),
+        content.component_grid(result),
+        *memory_grids(result),
+        content.format_grid(result),
+    )
     return _page(content.summary_heading(result), grids, content.summary_notes(result))
 
 

@@ -1,0 +1,76 @@
+"""Tables of what each memory moved and what it cost; empty where no memory was modelled."""
+
+from logaccel.memory.accounting import Flow, Traffic
+from logaccel.report.table import Column, Grid, printable
+from logaccel.result import SimulationResult
+from logaccel.units import NOTHING, Scale, bits_scale, energy_scale
+
+SHORT_NAME = 20
+LEVELS = ("ifmap", "filter", "psum", "ofmap")  # of the scratchpads; psum and ofmap share one
+
+
+def memory_grids(result: SimulationResult) -> list[Grid]:
+    """Return bits by level and layer, then energy by level and layer."""
+    traffic = result.traffic
+    if traffic is None:
+        return []
+    rows = [layer.traffic for layer in result.layers if layer.traffic is not None]
+    return [_traffic_grid(result, [*rows, traffic]), *_energy_grid(result)]
+
+
+def _traffic_grid(result: SimulationResult, rows: list[Traffic]) -> Grid:
+    """Return what crossed the channel by operand, and what went into and out of each scratchpad."""
+    dram = bits_scale(flow.bits for row in rows for flow in (row.dram_ifmap, row.dram_filter, row.dram_ofmap, row.dram))
+    pads = bits_scale(bits for row in rows for name in LEVELS for bits in _ways(getattr(row, name)))
+    intensity = [layer.macs_per_dram_byte for layer in result.layers]
+    total = 8 * result.macs / rows[-1].dram.bits if rows[-1].dram.bits else None
+    columns = [
+        _bits(f"DRAM\n{name}", dram, [getattr(row, f"dram_{name}").bits for row in rows], "dram")
+        for name in ("ifmap", "filter", "ofmap")
+    ]
+    columns += [Column("MACs per\nDRAM byte", tuple(_intensity(value) for value in (*intensity, total)), "dram")]
+    for name in LEVELS:
+        for way, label in (("write", "in"), ("read", "out")):
+            columns.append(
+                _bits(f"{name}\n{label}", pads, [getattr(getattr(row, name), f"{way}_bits") for row in rows])
+            )
+    return Grid("Bits by memory (scratchpads: in, out)", _key(result), tuple(columns), has_total=True)
+
+
+def _energy_grid(result: SimulationResult) -> list[Grid]:
+    """Return energy by component; nothing where the profile has no prices of memory."""
+    parts, total = [layer.energy.memory for layer in result.layers], result.energy_of_memory_pj
+    known = [part for part in parts if part is not None]
+    if total is None or len(known) < len(parts):
+        return []
+    array = [layer.energy.array_pj for layer in result.layers] + [result.energy_array_pj]
+    columns = {"array": array}
+    for name in ("ifmap", "filter", "ofmap"):
+        values = [part.scratchpad_pj[name] for part in known]
+        columns[f"{name}\nscratchpad"] = [*values, sum(values)]
+    columns["DRAM"] = [*(part.pj["dram"] for part in known), total["dram"]]
+    columns["leakage"] = [*(part.leakage_pj for part in known), total["leakage"]]
+    columns["system"] = [sum(values) for values in zip(*columns.values(), strict=True)]
+    scale = energy_scale(value for values in columns.values() for value in values)
+    shown = tuple(
+        Column(f"{name}\n{scale.unit}", tuple(scale.text(value) for value in values))
+        for name, values in columns.items()
+    )
+    return [Grid("Energy by memory", _key(result), shown, has_total=True)]
+
+
+def _key(result: SimulationResult) -> Column:
+    names = tuple(printable(layer.name, SHORT_NAME) for layer in result.layers)
+    return Column("layer", (*names, "total"), left=True)
+
+
+def _bits(header: str, scale: Scale, values: list[int], group: str = "scratchpads") -> Column:
+    return Column(f"{header}\n{scale.unit}", tuple(scale.text(value) for value in values), group)
+
+
+def _ways(flow: Flow) -> tuple[int, int]:
+    return flow.read_bits, flow.write_bits
+
+
+def _intensity(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:,.1f}"

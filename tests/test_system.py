@@ -1,0 +1,113 @@
+"""Results with a memory: system energy from counts and prices, activity of tiles, and nothing where there is none."""
+
+import csv
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from logaccel.arch import Architecture, load_arch
+from logaccel.comparison import compare
+from logaccel.cost import load_profile, memory_prices
+from logaccel.report.csv import comparison_csv, layers_csv
+from logaccel.report.text import comparison_text, summary_text
+from logaccel.result import SimulationResult
+from logaccel.simulation import simulate
+from logaccel.workload import Layer, Network
+
+SHAPES = Network(
+    name="small",
+    batch=2,
+    layers=(
+        Layer(name="conv", in_channels=6, out_channels=20, in_size=(9, 7), kernel=(3, 3), padding=(1, 1, 1, 1)),
+        Layer(name="fc", kind="fc", in_channels=500, out_channels=40),
+    ),
+)
+PADS = {name: {"bytes": size} for name, size in (("ifmap", 1000), ("filter", 4000), ("ofmap", 3000))}
+MEMORY = {**PADS, "dram": {"bits_per_cycle": 16, "latency_cycles": 20}}
+
+
+def architecture(dataflow: str = "ws", profile: str = "aladdin_40nm", memory: object = MEMORY) -> Architecture:
+    arch = load_arch("multiply_8b_16x16").replace(dataflow=dataflow, cost_profile=profile, **{"array.rows": 8})
+    return arch if memory is None else arch.replace(memory=memory)
+
+
+@pytest.fixture(scope="module", params=["os", "ws", "is"])
+def result(request: pytest.FixtureRequest) -> SimulationResult:
+    return simulate(SHAPES, architecture(request.param))
+
+
+def test_system_energy_is_counts_times_prices(result: SimulationResult) -> None:
+    prices = memory_prices(load_profile("aladdin_40nm"), result.arch)
+    assert prices is not None
+    assert result.energy_system_pj == pytest.approx(sum(layer.energy_system_pj or 0 for layer in result.layers))
+    for layer in result.layers:
+        moved = layer.traffic
+        assert moved is not None and layer.energy.memory is not None and layer.energy_system_pj is not None
+        pads = (
+            moved.ifmap.read_bits * prices.ifmap.read_pj_per_bit
+            + moved.ifmap.write_bits * prices.ifmap.write_pj_per_bit
+        )
+        pads += moved.filter.read_bits * prices.filter.read_pj_per_bit
+        pads += moved.filter.write_bits * prices.filter.write_pj_per_bit
+        pads += (moved.psum.read_bits + moved.ofmap.read_bits) * prices.ofmap.read_pj_per_bit
+        pads += (moved.psum.write_bits + moved.ofmap.write_bits) * prices.ofmap.write_pj_per_bit
+        dram = 8.0 * (moved.dram_ifmap.read_bits + moved.dram_filter.read_bits + moved.dram_ofmap.write_bits)
+        leakage = prices.leakage_pj_per_cycle * (layer.compute_cycles + layer.stall_cycles)
+        assert layer.energy.memory.pj == pytest.approx({"scratchpads": pads, "dram": dram, "leakage": leakage})
+        assert layer.energy_system_pj == pytest.approx(layer.energy.array_pj + pads + dram + leakage)
+        assert min(pads, dram, leakage) > 0
+        assert layer.macs_per_dram_byte == pytest.approx(layer.macs / (moved.dram.bits / 8))
+
+
+def test_activity_folds_and_array_energy_are_those_of_the_tiles(result: SimulationResult) -> None:
+    bare = simulate(SHAPES, result.arch.replace(memory=None))
+    differ = 0
+    for layer, untiled in zip(result.layers, bare.layers, strict=True):
+        assert layer.mapping is not None and layer.mapping.tiles > 1
+        assert layer.activity.macs == untiled.activity.macs
+        assert layer.energy.pj["product"] == pytest.approx(untiled.energy.pj["product"])
+        assert layer.energy.pj["accumulate"] == pytest.approx(untiled.energy.pj["accumulate"])
+        assert layer.folds >= untiled.folds
+        assert layer.spatial_utilization <= untiled.spatial_utilization + 1e-12  # tiles have more ragged folds
+        differ += layer.activity != untiled.activity
+    assert differ
+
+
+def test_without_a_memory_or_prices_there_is_no_system_figure(tmp_path: Path) -> None:
+    bare = simulate(SHAPES, architecture(memory=None))
+    assert bare.energy_system_pj is None and bare.traffic is None and bare.area.system_um2 is None
+    assert "Energy by memory" not in summary_text(bare)
+    tree = bare.to_dict()
+    assert tree["energy_system_pj"] is None and tree["layers"][0]["traffic"] is None
+    horowitz = simulate(SHAPES, architecture(profile="horowitz_45nm"))
+    assert horowitz.energy_system_pj is not None and horowitz.area.system_um2 is None  # he gives no area
+    assert horowitz.layers[0].energy.memory is not None and horowitz.layers[0].energy.memory.leakage_pj == 0.0
+
+
+def test_every_report_has_the_three_figures_apart(result: SimulationResult) -> None:
+    tree = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert tree["energy_alu_pj"] < tree["energy_array_pj"] < tree["energy_system_pj"]
+    assert tree["area_alu_um2"] < tree["area_array_um2"] < tree["area_system_um2"]
+    rows = list(csv.DictReader(StringIO(layers_csv(result))))
+    for row, layer in zip(rows, result.layers, strict=True):
+        assert layer.traffic is not None
+        assert float(row["energy_system_pj"]) == layer.energy_system_pj
+        assert int(row["dram_filter_read_bits"]) == layer.traffic.dram_filter.read_bits
+        assert int(row["psum_write_words"]) == layer.traffic.psum.write_words
+    text = summary_text(result)
+    for word in ("system", "Bits by memory", "Energy by memory", "MACs per", "CACTI 7"):
+        assert word in text
+
+
+def test_a_comparison_shows_system_energy_where_there_is_some(tmp_path: Path) -> None:
+    archs = [architecture(memory=None).replace(name="bare"), architecture().replace(name="whole")]
+    comparison = compare(SHAPES, archs, keep=tmp_path)
+    again = compare(SHAPES, archs, keep=tmp_path)  # from the kept rows
+    assert again.rows[1].energy_system_pj == comparison.rows[1].energy_system_pj
+    assert again.rows[1].traffic == comparison.rows[1].traffic
+    line = next(line for line in comparison_text(comparison).splitlines() if "energy system" in line)
+    assert line.split()[-2] == "–" and line.split()[-1] != "–"
+    rows = list(csv.DictReader(StringIO(comparison_csv(comparison))))
+    assert rows[0]["energy_system_pj"] == "" and float(rows[1]["energy_system_pj"]) > 0
