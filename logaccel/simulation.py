@@ -18,6 +18,7 @@ from logaccel.engine.post import post_process
 from logaccel.errors import ConfigError, TraceError, WorkloadError
 from logaccel.formats.encode import Codes, decode, encode
 from logaccel.memory.mapper import MappedLayer, map_layer
+from logaccel.memory.tiles import TiledLayer
 from logaccel.metrics import signal_to_noise_db, top1
 from logaccel.pe import Datapath
 from logaccel.quantization import (
