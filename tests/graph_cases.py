@@ -51,6 +51,20 @@ AFTER = {
     "maxpool": [
         helper.make_node("MaxPool", ["c"], ["y"], name="n", kernel_shape=[3, 2], strides=[2, 3], pads=[1, 0, 0, 1])
     ],
+    "relu behind maxpools": [
+        helper.make_node("MaxPool", ["c"], ["p"], name="p", kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2]),
+        helper.make_node("MaxPool", ["p"], ["q"], name="q", kernel_shape=[2, 2]),
+        helper.make_node("Relu", ["q"], ["y"], name="n"),
+    ],
+    "relu behind a pool that is read twice": [
+        helper.make_node("MaxPool", ["c"], ["p"], name="p", kernel_shape=[3, 3]),
+        helper.make_node("Relu", ["p"], ["r"], name="n"),
+        helper.make_node("Concat", ["p", "r"], ["y"], name="cc", axis=1),
+    ],
+    "relu behind an average": [
+        helper.make_node("AveragePool", ["c"], ["p"], name="p", kernel_shape=[3, 3]),
+        helper.make_node("Relu", ["p"], ["y"], name="n"),
+    ],
     "maxpool ceil": [
         helper.make_node("MaxPool", ["c"], ["y"], name="n", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
     ],

@@ -101,6 +101,20 @@ def test_lane_takes_residual_batch_norm_and_relu(tmp_path: Path) -> None:
     assert all(isinstance(node, LayerNode) and node.layer.relu for node in model.graph.nodes)
 
 
+@pytest.mark.parametrize(
+    ("case", "folded", "nodes"),
+    [
+        ("relu behind maxpools", True, ["stem", "p", "q"]),
+        ("relu behind a pool that is read twice", False, ["stem", "p", "n", "cc"]),
+        ("relu behind an average", False, ["stem", "p", "n"]),
+    ],
+)
+def test_relu_passes_max_pools_only(case: str, folded: bool, nodes: list[str], tmp_path: Path) -> None:
+    model = load_onnx(save(tmp_path / "net.onnx", [STEM, *AFTER[case]], STEM_W))
+    assert [node.name for node in model.graph.nodes] == nodes
+    assert model.graph.layer_nodes[0].layer.relu is folded
+
+
 def test_every_unsupported_operator_is_named(tmp_path: Path) -> None:
     nodes = [
         STEM, helper.make_node("Sin", ["c"], ["d"], name="wave"), helper.make_node("Relu", ["d"], ["e"], name="r"),

@@ -1,7 +1,7 @@
 """Grow a graph node by node, folding what the lane below the array does for free into the layer before it.
 
 Folded, where nothing else reads the layer's tensor: a scale and shift per channel (batch norm, a bias), in
-float64 and rounded once; a residual add; the ReLU after either.
+float64 and rounded once; a residual add; the ReLU after either, also behind a max pool.
 """
 
 from collections import Counter
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logaccel.model.model import Model, Parameters
-from logaccel.workload.graph import INPUT, Add, Clip, Graph, LayerNode, Node, Shape, shape_of
+from logaccel.workload.graph import INPUT, Add, Clip, Graph, LayerNode, Node, Pool, Shape, shape_of
 
 Floats = NDArray[np.float64]
 
@@ -72,13 +72,19 @@ class Builder:
         return True
 
     def rectify(self, tensor: str, source: str, name: str) -> None:
-        """Add a ReLU: in the lane of the layer or add before it where it can be, else as a node."""
-        layer, node = self.open_layer(source), self.nodes.get(source)
+        """Add a ReLU: in the lane of the layer or add before it where it can be, else as a node.
+
+        A max pool between them does not matter: the largest of rectified values is the rectified largest.
+        """
+        below = source
+        while isinstance(pool := self.nodes.get(below), Pool) and pool.kind == "max" and self.reads[below] == 1:
+            below = pool.inputs[0]
+        layer, node = self.open_layer(below), self.nodes.get(below)
         if layer is not None:
-            self.nodes[source] = replace(layer, layer=layer.layer.model_copy(update={"relu": True}))
+            self.nodes[below] = replace(layer, layer=layer.layer.model_copy(update={"relu": True}))
             self.alias(tensor, source)
-        elif isinstance(node, Add) and not node.relu and self.reads[source] == 1:
-            self.nodes[source] = replace(node, relu=True)
+        elif isinstance(node, Add) and not node.relu and self.reads[below] == 1:
+            self.nodes[below] = replace(node, relu=True)
             self.alias(tensor, source)
         else:
             self.put(tensor, Clip(name, (source,)))
