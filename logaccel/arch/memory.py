@@ -61,6 +61,10 @@ class Memory(Section):
     objective: Annotated[
         Objective, Field(description="what the mapper minimises: cycles, energy, their product or DRAM bits")
     ] = "edp"
+    tiling: Annotated[
+        Literal["search", "fill"],
+        Field(description="search: the best tiles; fill: matrix products as Gemmini's library cuts them"),
+    ] = "search"
 
     @property
     def scratchpads(self) -> dict[str, Scratchpad]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from logaccel.arch import ChannelDram, Memory, Objective
 from logaccel.errors import ConfigError
+from logaccel.memory.fill import fill_choices, pooled
 from logaccel.memory.loops import TileCycles, convert, time_loops, total
 from logaccel.memory.space import Choices, Space, check_size, choices
 from logaccel.memory.tiles import Mapping, Tile, TiledLayer
@@ -100,6 +101,9 @@ def rank_mappings(
     tiled: TiledLayer, memory: Memory, chosen: Choices | None = None, places: int = 1
 ) -> tuple[MappedLayer, ...]:
     """Return the best mappings, the best first; fewer if there are no more."""
+    if memory.tiling == "fill" and chosen is None:
+        chosen = fill_choices(tiled, memory)
+        memory = memory if chosen is None else pooled(memory)
     check_size(tiled, channel_of(memory))
     nameless = replace(tiled, layer=tiled.layer.model_copy(update={"name": "layer", "relu": True}))
     found = _searched(nameless, memory, chosen, places)  # equal layers once
