@@ -22,7 +22,19 @@ COMPARISON = [
     "shift_3b_16x16", "shift_4b_16x16", "shift_5b_16x16",
     "decode_4b_16x16", "decode_4b_sqrt2_bins_16x16", "decode_4b_sqrt2_constant_16x16", "logsum_4b_16x16",
 ]  # fmt: skip
-KEYS = ["description", "pe", "activation", "weight", "output", "array", "dataflow", "post", "clock_mhz", "layers"]
+KEYS = [
+    "description",
+    "pe",
+    "activation",
+    "weight",
+    "output",
+    "array",
+    "dataflow",
+    "memory",
+    "post",
+    "clock_mhz",
+    "layers",
+]
 BASE = """
 pe: {kind: shift, acc_bits: 40}
 activation: {kind: log, bits: 4}
@@ -361,5 +373,5 @@ def test_the_page_s_examples_load(tmp_path: Path) -> None:
     assert blocks
     for block in blocks:
         load_arch(write(tmp_path, block))
-    named = set(re.findall(r"`((?:multiply|shift|decode|logsum)_\w+)`", page))
+    named = set(re.findall(r"`((?:multiply|shift|decode|logsum|gemmini)_\w+)`", page))
     assert set(NAMES) == named
