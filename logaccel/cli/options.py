@@ -35,3 +35,10 @@ GanttOption = Annotated[
     Path | None, typer.Option("--gantt", metavar="FILE", help="draw when each tile moves and runs (.png, .svg or .pdf)")
 ]
 PlotOption = Annotated[Path | None, typer.Option("--plot", help="draw a figure (.png, .svg or .pdf)")]
+SimulationPlotOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|roofline[=FILE]",
+        help="draw a figure (.png, .svg or .pdf); roofline: that of a memory, into roofline.png unless a file is given",
+    ),
+]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from logaccel.cli.app import app
+from logaccel.cli.drawing import Drawing
 from logaccel.cli.inputs import load_architectures, load_workload
 from logaccel.cli.options import (
     BackendOption,
@@ -20,6 +21,7 @@ from logaccel.cli.options import (
     OutputOption,
     PlotOption,
     SetOption,
+    SimulationPlotOption,
     TimelineOption,
     TraceOption,
 )
@@ -44,7 +46,7 @@ def simulate(
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
     output: OutputOption = None,
-    plot: PlotOption = None,
+    plot: SimulationPlotOption = None,
     timeline: TimelineOption = None,
     gantt: GanttOption = None,
     waveform: Annotated[
@@ -56,11 +58,14 @@ def simulate(
     """Run one workload on one architecture."""
     from logaccel.simulation import simulate as run
 
-    check_targets(as_json, as_csv, output, plot)
+    drawing = None if plot is None else Drawing.of(plot)
+    check_targets(as_json, as_csv, output, None if drawing is None else drawing.path)
     recordings = Recordings(timeline, gantt, layer)
     _check_waveform(waveform, layer if not recordings.asked else None, fold, engine, network)
     workload, accelerator = load_workload(trace, network, batch), load_architectures([arch], settings)[0]
     recordings.check(accelerator)
+    if drawing is not None:
+        drawing.check(accelerator)
     if waveform is not None:
         _write_waveform(workload, accelerator, waveform, layer, fold or 0)
     with progress() as report:
@@ -75,10 +80,8 @@ def simulate(
     from logaccel.report.csv import layers_csv
     from logaccel.report.text import summary_renderables
 
-    if plot is not None:
-        from logaccel.report.plots import plot_result, save_figure
-
-        save_figure(plot_result(result), plot)
+    if drawing is not None:
+        drawing.write(result)
     recordings.write(result)
     emit(result, as_json, layers_csv if as_csv else None, summary_renderables, output)
 
