@@ -108,24 +108,67 @@ class Profile:
 def port_stalls(tile: TileFolds, ports: Ports) -> int:
     """Return the cycles that a tile waits for its ports.
 
-    Full folds repeat: once every fold that touches another's cycles is a full one, one more adds what the one
+    Full folds repeat: in the middle of a run so long that neither end is felt, one more fold adds what the one
     before added. So long runs are listed only up to that length (`_settled`), along both axes.
     """
     if not ports.bind(tile.array):
         return 0
-    outer, inner, length = fold_axes(tile.matrix, tile.dataflow)
-    (columns, last_columns), (rows, last_rows) = divmod(outer, tile.array.cols), divmod(inner, tile.array.rows)
-    fold = max(length, tile.array.rows if rows else last_rows)  # least distance of two folds
-
-    def stalls(outer_folds: int, inner_folds: int) -> int:
-        listed = replace(tile, matrix=_matrix(tile, outer_folds, last_columns, inner_folds, last_rows, length))
-        return profile(listed, ports).stall_cycles
+    runs = _runs(tile)
 
     def over_columns(inner_folds: int) -> int:
-        period = max(1, inner_folds) * fold if rows else fold
-        return _extended(lambda count: stalls(count, inner_folds), columns, _settled(tile, length, period))
+        def stalls(outer_folds: int) -> int:
+            return profile(runs.listed(outer_folds, inner_folds), ports).stall_cycles
 
-    return _extended(over_columns, rows, _settled(tile, length, fold))
+        return _extended(stalls, runs.outer, _settled(tile, runs.period(inner_folds)))
+
+    return _extended(over_columns, runs.inner, _settled(tile, runs.fold))
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """How many full folds a tile has along each axis."""
+
+    tile: TileFolds
+    outer: int
+    inner: int
+    fold: int  # least distance of two full folds
+
+    def period(self, inner_folds: int) -> int:
+        """Return the least distance of two outer slices with so many full inner folds."""
+        return max(1, inner_folds) * self.fold
+
+    def listed(self, outer_folds: int, inner_folds: int) -> TileFolds:
+        """Return the tile with so many full folds along each axis, and its ragged ones."""
+        outer, inner, length = fold_axes(self.tile.matrix, self.tile.dataflow)
+        array = self.tile.array
+        outer = outer_folds * array.cols + outer % array.cols
+        inner = inner_folds * array.rows + inner % array.rows
+        pixels, channels, reduction = {
+            "os": (inner, outer, length), "ws": (length, outer, inner), "is": (outer, length, inner)
+        }[self.tile.dataflow]  # fmt: skip
+        return replace(self.tile, matrix=MatrixShape(1, pixels, channels, reduction))
+
+
+def _runs(tile: TileFolds) -> _Runs:
+    outer, inner, length = fold_axes(tile.matrix, tile.dataflow)
+    fold = max(length, min(inner, tile.array.rows))
+    return _Runs(tile, outer // tile.array.cols, inner // tile.array.rows, fold)
+
+
+def shortened(tile: TileFolds, plan: FoldPlan) -> tuple[TileFolds, Counts]:
+    """Return the tile with its long runs cut short, and for each of its folds one there that sees the same ports."""
+    runs = _runs(tile)
+    inner = min(runs.inner, _settled(tile, runs.fold) + 1)
+    outer = min(runs.outer, _settled(tile, runs.period(inner)) + 1)
+    per_slice = inner + (fold_axes(tile.matrix, tile.dataflow)[1] % tile.array.rows > 0)
+    listed = _stand_in(plan.slice_of_outer, runs.outer, outer) * per_slice
+    return runs.listed(outer, inner), listed + _stand_in(plan.slice_of_inner, runs.inner, inner)
+
+
+def _stand_in(index: Counts, count: int, listed: int) -> Counts:
+    """Map slices of a run of `count` to those of one of `listed`: both ends to themselves, the rest to its middle."""
+    half = listed // 2
+    return np.where(index >= count - half, index - count + listed, np.minimum(index, half))
 
 
 def profile(tile: TileFolds, ports: Ports) -> Profile:
@@ -239,12 +282,13 @@ def _psums(plan: FoldPlan, tile: TileFolds, widths: WordWidths) -> list[_Psums]:
     ]
 
 
-def _settled(tile: TileFolds, length: int, period: int) -> int:
+def _settled(tile: TileFolds, period: int) -> int:
     """Return a number of repetitions, `period` or more cycles apart, from which on each adds the same.
 
     A fold touches at most the cycles from a load before its stream to its last psum out; two such spans part a
     repetition from the start of the run, and two from its end.
     """
+    length = fold_axes(tile.matrix, tile.dataflow)[2]
     span = length + 2 * tile.array.rows + tile.array.cols + tile.array.pipeline_stages
     return 2 * (span // period + 2)
 
@@ -255,15 +299,3 @@ def _extended(stalls: Callable[[int], int], count: int, settled: int) -> int:
         return stalls(count)
     last = stalls(settled + 1)
     return last + (count - settled - 1) * (last - stalls(settled))
-
-
-def _matrix(
-    tile: TileFolds, outer_folds: int, last_columns: int, inner_folds: int, last_rows: int, length: int
-) -> MatrixShape:
-    """Return the matrix with so many full folds along each axis, and the ragged ones."""
-    outer = outer_folds * tile.array.cols + last_columns
-    inner = inner_folds * tile.array.rows + last_rows
-    pixels, channels, reduction = {
-        "os": (inner, outer, length), "ws": (length, outer, inner), "is": (outer, length, inner)
-    }[tile.dataflow]  # fmt: skip
-    return MatrixShape(1, pixels, channels, reduction)
