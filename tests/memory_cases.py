@@ -34,7 +34,15 @@ def tiled_layers(draw: st.DrawFn) -> TiledLayer:
     return TiledLayer(layer, draw(st.integers(1, 3)), array, draw(st.sampled_from(["os", "ws", "is"])), widths)
 
 
-def memory_of(sizes: tuple[int, int, int], dram: Dram, **more: Any) -> Memory:
-    """Return a memory with scratchpads of these bytes (ifmap, filter, ofmap)."""
-    return Memory(**dict(zip(("ifmap", "filter", "ofmap"), (Scratchpad(bytes=b) for b in sizes), strict=True)),
-                  dram=dram, **more)  # fmt: skip
+WAYS = st.tuples(  # port bits and banks of each scratchpad: what memory_of takes as `ways`
+    *[st.tuples(st.one_of(st.none(), st.integers(1, 30)), st.one_of(st.none(), st.integers(1, 5)))] * 3
+)
+IDEAL = ((None, None),) * 3
+
+
+def memory_of(sizes: tuple[int, int, int], dram: Dram, ways: Any = IDEAL, **more: Any) -> Memory:
+    """Return a memory with scratchpads of these bytes (ifmap, filter, ofmap), port bits and banks."""
+    pads = [
+        Scratchpad(bytes=size, port_bits=bits, banks=banks) for size, (bits, banks) in zip(sizes, ways, strict=True)
+    ]
+    return Memory(**dict(zip(("ifmap", "filter", "ofmap"), pads, strict=True)), dram=dram, **more)

@@ -1,10 +1,12 @@
 """The mapper: loops against tiles one by one, arrays over the space against them, the optimum against all."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_cases import DRAMS, memory_of, tiled_layers
+from memory_cases import DRAMS, IDEAL, WAYS, memory_of, tiled_layers
 
 from logaccel.arch import ChannelDram, Memory, Objective, PEArray
 from logaccel.errors import ConfigError, WorkloadError
@@ -13,6 +15,7 @@ from logaccel.memory.mapper import candidates, evaluate, fits, map_layer, rank_m
 from logaccel.memory.space import Space, even_steps, steps
 from logaccel.memory.tiles import Mapping, TiledLayer
 from logaccel.memory.timing import TileWork, time_tiles, transfer_cycles
+from logaccel.memory.waits import tile_work
 from logaccel.memory.widths import WordWidths
 from logaccel.workload import Layer
 
@@ -33,7 +36,7 @@ def in_cycles(work: TileWork, dram: ChannelDram) -> TileCycles:
 
 def brute_force(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> tuple[float, float]:
     """Return the cost of a mapping from its tiles, walked one by one."""
-    works = list(tiled.tiles(mapping))
+    works = [tile_work(tiled, tile, memory) for tile in flatten(tiled.loops(mapping))]
     cycles = time_tiles(works, memory.dram).total_cycles
     bits = sum(work.read_bits + work.write_bits for work in works)
     return {"cycles": (cycles, bits), "traffic": (bits, cycles)}.get(
@@ -74,6 +77,31 @@ def test_loops_are_the_tiles_in_order(tiled: TiledLayer, pick: int) -> None:
     assert [tiled.work(tile) for tile in flatten(tiled.loops(mapping))] == list(tiled.tiles(mapping))
 
 
+@given(tiled=tiled_layers(), pick=st.integers(0, 10_000))
+@settings(deadline=None)
+def test_outputs_begin_where_others_ended(tiled: TiledLayer, pick: int) -> None:
+    space = list(candidates(tiled))
+    begins = True
+    for tile in flatten(tiled.loops(space[pick % len(space)])):
+        assert tile.first == begins
+        begins = tile.last
+
+
+@given(tiled=tiled_layers(), dram=DRAMS, sizes=SIZES, ways=WAYS)
+@settings(max_examples=40, deadline=None)
+def test_no_tile_beats_the_bound_of_its_ports(tiled: TiledLayer, dram: ChannelDram, sizes: Any, ways: Any) -> None:
+    memory = memory_of(sizes, dram, ways)
+    space = Space(tiled, memory, dram)
+    for index, mapping in list(enumerate(candidates(tiled)))[::7]:
+        works = [tile_work(tiled, tile, memory) for tile in flatten(tiled.loops(mapping))]
+        assert np.broadcast_to(space.busy_cycles, space.shape).flat[index] <= sum(work.busy_cycles for work in works)
+        found = evaluate(tiled, mapping, memory)
+        assert found.stalls.port == sum(work.port_stall_cycles for work in works)
+        assert found.stalls.bank == sum(work.bank_stall_cycles for work in works)
+        assert found.stalls.total == time_tiles(works, dram).stall_cycles(works)
+        assert np.broadcast_to(space.least_cycles, space.shape).flat[index] <= found.compute_cycles + found.stalls.total
+
+
 @given(tiled=tiled_layers(), dram=DRAMS, sizes=SIZES)
 @settings(max_examples=40, deadline=None)
 def test_arrays_over_the_space_equal_each_mapping(
@@ -112,12 +140,12 @@ def test_a_dropped_order_runs_the_same_tiles(tiled: TiledLayer, dram: ChannelDra
         assert list(tiled.tiles(dropped)) == list(tiled.tiles(kept))
 
 
-@given(tiled=tiled_layers(), dram=DRAMS, sizes=SIZES, objective=OBJECTIVES)
+@given(tiled=tiled_layers(), dram=DRAMS, sizes=SIZES, objective=OBJECTIVES, ways=st.one_of(st.just(IDEAL), WAYS))
 @settings(max_examples=60, deadline=None)
 def test_the_mapper_finds_the_best_of_all(
-    tiled: TiledLayer, dram: ChannelDram, sizes: tuple[int, int, int], objective: Objective
+    tiled: TiledLayer, dram: ChannelDram, sizes: tuple[int, int, int], objective: Objective, ways: Any
 ) -> None:
-    memory = memory_of(sizes, dram, objective=objective)
+    memory = memory_of(sizes, dram, ways, objective=objective)
     fitting = [mapping for mapping in candidates(tiled) if fits(tiled, mapping, memory)]
     if not fitting:
         with pytest.raises(ConfigError, match="random: memory"):

@@ -19,7 +19,8 @@ from logaccel.memory.fill import fill_choices, pooled
 from logaccel.memory.loops import TileCycles, convert, time_loops, total
 from logaccel.memory.space import Choices, Space, check_size, choices
 from logaccel.memory.tiles import Mapping, Tile, TiledLayer
-from logaccel.memory.timing import TileWork, transfer_cycles
+from logaccel.memory.timing import Stalls, TileWork, transfer_cycles
+from logaccel.memory.waits import tile_work
 
 Cost = tuple[float, float]  # what is minimised, and what decides between equals
 
@@ -31,10 +32,15 @@ class MappedLayer:
     mapping: Mapping
     tiles: int
     compute_cycles: int
-    stall_cycles: int
+    stalls: Stalls
     dram_ifmap_bits: int
     dram_filter_bits: int
     dram_write_bits: int
+
+    @property
+    def stall_cycles(self) -> int:
+        """Cycles in which the array waits, for whatever reason."""
+        return self.stalls.total
 
     @property
     def dram_read_bits(self) -> int:
@@ -43,7 +49,7 @@ class MappedLayer:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, units in the keys."""
-        return asdict(self) | {"dram_read_bits": self.dram_read_bits}
+        return asdict(self) | {"stall_cycles": self.stall_cycles, "dram_read_bits": self.dram_read_bits}
 
     def cost(self, objective: Objective) -> Cost:
         """Return what is minimised (total cycles, DRAM bits, or their product: no energy yet), then the other."""
@@ -69,14 +75,19 @@ def candidates(tiled: TiledLayer) -> Iterator[Mapping]:
 def evaluate(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> MappedLayer:
     """Return what a mapping costs; that it fits is the caller's business."""
     dram = channel_of(memory)
-    loops = convert(tiled.loops(mapping), tiled.work)
+    loops = convert(tiled.loops(mapping), lambda tile: tile_work(tiled, tile, memory))
     elapsed = time_loops(convert(loops, lambda work: _in_cycles(work, dram)))
     compute = total(loops, lambda work: work.compute_cycles)
     return MappedLayer(
         mapping=mapping,
         tiles=total(loops, lambda work: 1),
         compute_cycles=compute,
-        stall_cycles=elapsed.total - compute,
+        stalls=Stalls(
+            port=total(loops, lambda work: work.port_stall_cycles),
+            bank=total(loops, lambda work: work.bank_stall_cycles),
+            dram=elapsed.dram,
+            drain=elapsed.drain,
+        ),
         dram_ifmap_bits=total(loops, lambda work: work.ifmap_read_bits),
         dram_filter_bits=total(loops, lambda work: work.filter_read_bits),
         dram_write_bits=total(loops, lambda work: work.write_bits),
@@ -119,7 +130,7 @@ def _searched(tiled: TiledLayer, memory: Memory, chosen: Choices | None, places:
     least = np.broadcast_to(space.least_cycles, space.shape).ravel()[fitting]
     ifmap, filters = space.dram_read_bits
     bits = np.broadcast_to(ifmap + filters + space.dram_write_bits, space.shape).ravel()[fitting]
-    timer = _Timer(tiled, channel_of(memory))
+    timer = _Timer(tiled, memory)
     ranked: list[tuple[Cost, int]] = []
     for where in _by_cost(memory.objective, least, bits):
         bound = _cost(memory.objective, int(least[where]), int(bits[where]))
@@ -143,8 +154,8 @@ def _by_cost(objective: Objective, cycles: np.ndarray, bits: np.ndarray) -> np.n
 class _Timer:
     """Times mappings of one layer; what a kind of tile takes is worked out once."""
 
-    def __init__(self, tiled: TiledLayer, dram: ChannelDram) -> None:
-        self._tiled, self._dram = tiled, dram
+    def __init__(self, tiled: TiledLayer, memory: Memory) -> None:
+        self._tiled, self._memory, self._dram = tiled, memory, channel_of(memory)
         self._known: dict[Tile, TileCycles] = {}
 
     def total_cycles(self, mapping: Mapping) -> int:
@@ -152,13 +163,13 @@ class _Timer:
 
     def _cycles(self, tile: Tile) -> TileCycles:
         if tile not in self._known:
-            self._known[tile] = _in_cycles(self._tiled.work(tile), self._dram)
+            self._known[tile] = _in_cycles(tile_work(self._tiled, tile, self._memory), self._dram)
         return self._known[tile]
 
 
 def _in_cycles(work: TileWork, dram: ChannelDram) -> TileCycles:
     read = transfer_cycles(work.read_bits, dram, dram.latency_cycles)
-    return TileCycles(read, work.compute_cycles, transfer_cycles(work.write_bits, dram, 0))
+    return TileCycles(read, work.busy_cycles, transfer_cycles(work.write_bits, dram, 0))
 
 
 def channel_of(memory: Memory) -> ChannelDram:

@@ -17,6 +17,7 @@ port as it leaves for the post-processing lane. Ifmap words in conflict over ban
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ class Port:
     port_bits: int | None = None
     banks: int | None = None
 
-    def cycles(self, words: Counts, bits: Counts) -> Counts:
+    def cycles(self, words: Any, bits: Any) -> Any:
         """Return how long each access of so many words and bits takes; none takes its one cycle too."""
         cycles = np.ones_like(words)
         if self.port_bits is not None:
@@ -169,6 +170,31 @@ def _stand_in(index: Counts, count: int, listed: int) -> Counts:
     """Map slices of a run of `count` to those of one of `listed`: both ends to themselves, the rest to its middle."""
     half = listed // 2
     return np.where(index >= count - half, index - count + listed, np.minimum(index, half))
+
+
+def least_port_stalls(shape: MatrixShape, array: PEArray, dataflow: Dataflow, ports: Ports) -> Any:
+    """Return stalls that no tile of a shape can avoid; its sizes may be arrays that broadcast.
+
+    Each stream step takes its vectors' cycles. And from the cycle in which a fold's last column has psums until its
+    first one has none, T − c + 1 in all, c of them pass at once: raw ones but for those of the last K slice.
+    """
+    outer, inner, length = (np.asarray(size) for size in fold_axes(shape, dataflow))
+    widths, output = ports.widths, dataflow == "os"
+    moving, bits = (ports.filter, widths.filter_bits) if dataflow == "is" else (ports.ifmap, widths.ifmap_bits)
+    last = min(widths.ofmap_bits, widths.psum_bits)
+    steps: Any = 0
+    psums: Any = 0
+    for cols, slices in ((np.int64(array.cols), outer // array.cols), (outer % array.cols, outer % array.cols > 0)):
+        for rows, folds in ((np.int64(array.rows), inner // array.rows), (inner % array.rows, inner % array.rows > 0)):
+            cycles = moving.cycles(rows, rows * bits)
+            if output:
+                cycles = np.maximum(cycles, ports.filter.cycles(cols, cols * widths.filter_bits))
+            steps = steps + slices * folds * length * (cycles - 1)
+        if not output:
+            raw, final = (ports.ofmap.cycles(cols, cols * word) - 1 for word in (widths.psum_bits, last))
+            passing = slices * np.maximum(0, length - cols + 1)
+            psums = psums + passing * ((-(-inner // array.rows) - 1) * raw + final)
+    return np.maximum(steps, psums)
 
 
 def profile(tile: TileFolds, ports: Ports) -> Profile:

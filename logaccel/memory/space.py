@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from logaccel.arch import ChannelDram, Memory
 from logaccel.errors import WorkloadError
+from logaccel.memory.ports import least_port_stalls, ports_of
 from logaccel.memory.tiles import Map, Mapping, Order, TiledLayer, row_runs
 from logaccel.schedule.cycles import cycles_of_shapes
+from logaccel.workload import MatrixShape
 
 Counts = NDArray[np.int64]
 SLOWEST_MAC = 2**12  # cycles or bits of a MAC that is a tile of its own: its fold on the largest array
@@ -124,6 +126,9 @@ class Space:
         self._cycles = cycles_of_shapes(
             x[:, None, None], c[None, :, None], taps * k[None, None, :], tiled.array, tiled.dataflow
         )
+        shape = MatrixShape(1, x[:, None, None], c[None, :, None], taps * k[None, None, :])  # type: ignore[arg-type]
+        ports = ports_of(memory, tiled.widths)
+        self._waits = least_port_stalls(shape, tiled.array, tiled.dataflow, ports)
         self._ifmap = self._maps.ifmap_bits[:, None] * k
         self._filter = tiled.widths.filter_bits * taps * c[:, None] * k
         self._write = x[:, None] * c * tiled.widths.ofmap_bits
@@ -162,6 +167,11 @@ class Space:
     def compute_cycles(self) -> Counts:
         """Cycles of the array over all tiles, without stalls of any kind."""
         return self.tiled.layer.groups * self._summed(self._cycles)[..., None]
+
+    @cached_property
+    def busy_cycles(self) -> Counts:
+        """The same with the least that scratchpad ports hold the array up."""
+        return self.tiled.layer.groups * self._summed(self._cycles + self._waits)[..., None]
 
     @cached_property
     def dram_read_bits(self) -> tuple[Counts, Counts]:
@@ -203,7 +213,7 @@ class Space:
         )
         writes = self.tiled.layer.groups * (self._maps.counts @ self._time(self._write) @ self._channels.counts.T)
         channel = self._read_cycles + writes[:, :, None, None]
-        return np.maximum(self.compute_cycles + opening + closing, np.maximum(channel, channel - hidden + last_tile))
+        return np.maximum(self.busy_cycles + opening + closing, np.maximum(channel, channel - hidden + last_tile))
 
     @cached_property
     def _read_cycles(self) -> Counts:

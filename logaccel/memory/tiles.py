@@ -64,7 +64,7 @@ class Map(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """One kind of tile: its sizes, which operands it reads, and whether it finishes its outputs."""
+    """One kind of tile: its sizes, which operands it reads, and whether it finishes or begins its outputs."""
 
     map: Map
     channels: int
@@ -72,6 +72,7 @@ class Tile(NamedTuple):
     new_ifmap: bool
     new_filter: bool
     last: bool
+    first: bool = True
 
 
 @dataclass(frozen=True)
@@ -186,13 +187,13 @@ class TiledLayer:
 
 
 def _reduction(output: tuple[Map, int], depths: Runs[int]) -> Runs[Tile]:
-    """Return the K slices of one output: each reads both operands, the last one finishes it."""
+    """Return the K slices of one output, two or more: each reads both operands, the last one finishes it."""
     where, channels = output
-    slices = convert(depths, lambda depth: Tile(where, channels, depth, True, True, False))
+    begin, slices = split_first(convert(depths, lambda depth: Tile(where, channels, depth, True, True, False, False)))
     (body, count), rest = slices[-1], slices[:-1]
     if count > 1:
         rest = (*rest, Run(body, count - 1))
-    return (*rest, Run(body._replace(last=True), 1))  # type: ignore[union-attr]
+    return (Run(begin._replace(first=True), 1), *rest, Run(body._replace(last=True), 1))  # type: ignore[union-attr]
 
 
 def _kept(outer: Runs[T], inner: Runs[U], tile: Callable[[T, U, bool, bool], Tile]) -> Runs[Tile]:

@@ -23,11 +23,33 @@ class TileWork:
     filter_read_bits: int
     compute_cycles: int
     write_bits: int
+    port_stall_cycles: int = 0
+    bank_stall_cycles: int = 0
+
+    @property
+    def busy_cycles(self) -> int:
+        """Cycles of the array, those included in which a scratchpad port or bank holds it up."""
+        return self.compute_cycles + self.port_stall_cycles + self.bank_stall_cycles
 
     @property
     def read_bits(self) -> int:
         """Bits that one read brings: both operands, one after the other."""
         return self.ifmap_read_bits + self.filter_read_bits
+
+
+@dataclass(frozen=True)
+class Stalls:
+    """Cycles in which the array waits, by what it waits for."""
+
+    port: int  # a scratchpad port too narrow for the array
+    bank: int  # words that meet in one bank of a scratchpad
+    dram: int  # a tile that has not arrived
+    drain: int  # an ofmap half that is not written back yet, and the last write-back
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.port + self.bank + self.dram + self.drain
 
 
 @dataclass(frozen=True)
@@ -97,7 +119,7 @@ def tile_spans(works: Iterable[TileWork], dram: ChannelDram) -> Iterator[TileSpa
             channel, drained = max(channel, tile.write.end), tile.write.end
             yield tile
         start = max(read.end, last, drained)
-        before, last = last, start + work.compute_cycles
+        before, last = last, start + work.busy_cycles
         waiting.append(TileSpans(work, read, Span(start, last), Span(last, last)))
     for tile in waiting:
         tile = _written(tile, channel, dram)
