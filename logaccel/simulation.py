@@ -41,8 +41,8 @@ Progress = Callable[[int, int, str], None]  # MACs done, MACs in all, layer abou
 
 READY_NOTE = "operands are always ready: scratchpads and DRAM are not modelled, stall_cycles is 0"
 MEMORY_NOTE = (
-    "memory: tiles double-buffered over one DRAM channel, stalls are waits for it; scratchpad ports and banks are not "
-    "modelled; system energy is the array's, that of scratchpads and DRAM, and leakage where the prices have it"
+    "memory: tiles double-buffered over one DRAM channel; stalls are waits for scratchpad ports and banks, for reads "
+    "and for write-backs; system energy is the array's, that of scratchpads and DRAM, and leakage where priced"
 )
 SCALESIM_NOTE = (
     "cycles by the convention of SCALE-Sim 3.0.0, not of this machine: edge folds pay the whole array, no overlap, "

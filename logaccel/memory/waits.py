@@ -1,11 +1,13 @@
 """What each tile of a layer moves, computes and waits for inside the array: ports and banks of its scratchpads."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from logaccel.arch import Memory
 from logaccel.memory.banks import IfmapTile, bank_stalls
+from logaccel.memory.loops import convert, flatten
 from logaccel.memory.ports import TileFolds, port_stalls, ports_of
-from logaccel.memory.tiles import Tile, TiledLayer
+from logaccel.memory.tiles import Mapping, Tile, TiledLayer
 from logaccel.memory.timing import TileWork
 from logaccel.workload import MatrixShape
 
@@ -25,6 +27,11 @@ def tile_work(tiled: TiledLayer, tile: Tile, memory: Memory) -> TileWork:
         port_stall_cycles=port_stalls(folds, ports.without_banks()),
         bank_stall_cycles=bank_stalls(folds, ports, _ifmap_tile(tiled, tile, memory.ifmap.banks)),
     )
+
+
+def tile_works(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[TileWork]:
+    """Yield the same for every tile of a mapping, in the order in which they run."""
+    return flatten(convert(tiled.loops(mapping), lambda tile: tile_work(tiled, tile, memory)))
 
 
 def _ifmap_tile(tiled: TiledLayer, tile: Tile, banks: int | None) -> IfmapTile | None:

@@ -9,6 +9,7 @@ from logaccel.arch import Dataflow, Memory, PEArray
 from logaccel.memory.mapper import channel_of
 from logaccel.memory.tiles import Block, Mapping, TiledLayer, blocks
 from logaccel.memory.timing import Span, TileSpans, tile_spans
+from logaccel.memory.waits import tile_works
 from logaccel.schedule.folds import plan_folds
 from logaccel.workload import MatrixShape
 
@@ -61,7 +62,7 @@ def tile_matrix(tiled: TiledLayer, place: Place) -> MatrixShape:
 
 def walk(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[PlacedTile]:
     """Yield every tile of a layer with its times, in cycles after the layer's start; holds a few at a time."""
-    timed = tile_spans(tiled.tiles(mapping), channel_of(memory))
+    timed = tile_spans(tile_works(tiled, mapping, memory), channel_of(memory))
     for index, (place, spans) in enumerate(zip(places(tiled, mapping), timed, strict=True)):
         end = spans.busy.end
         drain = drain_cycles(tile_matrix(tiled, place), tiled.array, tiled.dataflow)
