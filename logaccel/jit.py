@@ -25,7 +25,7 @@ parallel_range = numba.prange
 # (tests/test_structure.py sees to it). Edits elsewhere, in reports say, leave compiled kernels valid.
 KERNEL_ROOMS = (
     "__init__.py", "errors.py", "jit.py", "metrics.py", "section.py", "units.py",
-    "arch", "engine", "formats", "pe", "schedule", "trace", "workload",
+    "arch", "dram", "engine", "formats", "pe", "schedule", "trace", "workload",
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ SOURCES = sorted(ROOT.rglob("*.py"))
 FLOORS = (
     ("errors", "section", "jit", "units"),
     ("formats",),
-    ("pe",),
+    ("pe", "dram"),
     ("arch", "workload"),
     ("trace", "schedule"),
     ("engine", "memory", "model"),
