@@ -15,20 +15,28 @@ def lane_parts(path: Datapath, output: LinearWord | LogWord, post: PostProcessin
     combined psum, which the later ones would not need: an upper bound.
     """
     bits = path.combined_bits(LONGEST_REDUCTION)
-    encoder = _linear_encoder(output, bits) if isinstance(output, LinearWord) else _log_encoder(output, bits, post)
     return (
         *_combine(path, bits),
-        _part("bias adder", Circuit.ADDER, bits),
-        _part("relu", Circuit.GATE, bits),
-        _part("magnitude complement", Circuit.GATE, bits),
-        _part("magnitude increment", Circuit.ADDER, bits),
-        *encoder,
-        _part("lane register", Circuit.REGISTER, bits, copies=post.stages),
-        _part("ofmap register", Circuit.REGISTER, output.bits),
+        lane_part("bias adder", Circuit.ADDER, bits),
+        lane_part("relu", Circuit.GATE, bits),
+        *encoder_parts(output, bits, post),
+        lane_part("lane register", Circuit.REGISTER, bits, copies=post.stages),
+        lane_part("ofmap register", Circuit.REGISTER, output.bits),
     )
 
 
-def _part(name: str, circuit: Circuit, *widths: int, copies: int = 1) -> Part:
+def encoder_parts(output: LinearWord | LogWord, bits: int, post: PostProcessing) -> tuple[Part, ...]:
+    """Return what makes a code of a word: its magnitude first, for signed words are encoded too."""
+    encoder = _linear_encoder(output, bits) if isinstance(output, LinearWord) else _log_encoder(output, bits, post)
+    return (
+        lane_part("magnitude complement", Circuit.GATE, bits),
+        lane_part("magnitude increment", Circuit.ADDER, bits),
+        *encoder,
+    )
+
+
+def lane_part(name: str, circuit: Circuit, *widths: int, copies: int = 1) -> Part:
+    """Return a circuit of a lane."""
     return Part(name, circuit, widths, Role.POST_PROCESSING, copies)
 
 
@@ -37,16 +45,16 @@ def _combine(path: Datapath, bits: int) -> tuple[Part, ...]:
     if path.product is Product.LOGSUM:
         mantissa = path.fraction_bits + 1
         return (
-            _part("rail shifter", Circuit.SHIFTER, mantissa, max(0, bits - mantissa - 1), copies=2),
-            _part("rail subtractor", Circuit.ADDER, bits),
+            lane_part("rail shifter", Circuit.SHIFTER, mantissa, max(0, bits - mantissa - 1), copies=2),
+            lane_part("rail subtractor", Circuit.ADDER, bits),
         )
     if not path.binned:
         return ()
     scaled = path.acc_bits + path.constants[0].bit_length()
     adders = sum(constant_adders(constant) for constant in path.constants[1:])
     return (
-        _part("bin constant adders", Circuit.ADDER, scaled, copies=adders),
-        _part("bin sum adders", Circuit.ADDER, bits, copies=path.steps - 1),
+        lane_part("bin constant adders", Circuit.ADDER, scaled, copies=adders),
+        lane_part("bin sum adders", Circuit.ADDER, bits, copies=path.steps - 1),
     )
 
 
@@ -56,22 +64,22 @@ def _log_encoder(output: LogWord, bits: int, post: PostProcessing) -> tuple[Part
     thresholds = steps if output.rounding == "nearest" else steps - 1
     code = max(output.bits, (steps * bits).bit_length() + 1)
     parts = [
-        _part("leading one", Circuit.LEADING_ONE, bits),
-        _part("log code adder", Circuit.ADDER, code),
-        _part("log code clip", Circuit.MUX, output.bits, 3),
+        lane_part("leading one", Circuit.LEADING_ONE, bits),
+        lane_part("log code adder", Circuit.ADDER, code),
+        lane_part("log code clip", Circuit.MUX, output.bits, 3),
     ]
     if thresholds:
-        parts.append(_part("fraction shifter", Circuit.SHIFTER, post.round_bits, bits - 1))
-        parts.append(_part("threshold comparators", Circuit.ADDER, post.round_bits, copies=thresholds))
+        parts.append(lane_part("fraction shifter", Circuit.SHIFTER, post.round_bits, bits - 1))
+        parts.append(lane_part("threshold comparators", Circuit.ADDER, post.round_bits, copies=thresholds))
     return tuple(parts)
 
 
 def _linear_encoder(output: LinearWord, bits: int) -> tuple[Part, ...]:
     """Shift to the ofmap's LSB (set per layer), round, find what is too large, saturate, restore the sign."""
     return (
-        _part("rescale shifter", Circuit.SHIFTER, output.bits + 1, bits - 1),
-        _part("rounding adder", Circuit.ADDER, output.bits + 1),
-        _part("overflow detect", Circuit.GATE, bits),
-        _part("linear saturation", Circuit.MUX, output.bits, 2),
-        _part("linear sign", Circuit.ADDER, output.bits),
+        lane_part("rescale shifter", Circuit.SHIFTER, output.bits + 1, bits - 1),
+        lane_part("rounding adder", Circuit.ADDER, output.bits + 1),
+        lane_part("overflow detect", Circuit.GATE, bits),
+        lane_part("linear saturation", Circuit.MUX, output.bits, 2),
+        lane_part("linear sign", Circuit.ADDER, output.bits),
     )

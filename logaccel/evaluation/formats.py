@@ -22,11 +22,11 @@ from logaccel.formats.calibrate import best_fsr
 from logaccel.formats.number import FSR_MAX, FSR_MIN, AnyFormat
 from logaccel.model.model import Model
 from logaccel.model.reference import run_float
-from logaccel.quantization import describe, layer_architectures
+from logaccel.quantization import describe, format_sets, layer_architectures, non_negative, set_words
 from logaccel.result import write_whole
 from logaccel.section import Section, problems
 from logaccel.trace import Tensor
-from logaccel.workload.graph import INPUT, Add, Clip, FloatOp, Graph, LayerNode, Pool
+from logaccel.workload.graph import INPUT, Graph
 
 Method = Literal["max", "percentile", "least_squares"]
 METHODS: tuple[Method, ...] = ("max", "percentile", "least_squares")
@@ -39,71 +39,6 @@ class GraphFormats:
 
     tensors: dict[str, Format]
     filters: dict[str, Format]
-
-
-def format_sets(graph: Graph) -> dict[str, str]:
-    """Return for every tensor the first tensor of its set."""
-    parent = {name: name for name in (INPUT, *(node.name for node in graph.nodes))}
-
-    def root(name: str) -> str:
-        while parent[name] != name:
-            name = parent[name]
-        return name
-
-    for node in graph.nodes:
-        computes = isinstance(node, LayerNode | Add | FloatOp) or (isinstance(node, Pool) and node.kind != "max")
-        if not computes:
-            for name in node.inputs:
-                own, other = root(name), root(node.name)
-                early, late = sorted((own, other), key=list(parent).index)
-                parent[late] = early
-    return {name: root(name) for name in parent}
-
-
-def set_words(graph: Graph, arch: Architecture) -> dict[str, LinearWord | LogWord]:
-    """Return the word of every set. Raises ConfigError where one tensor would need two words."""
-    archs = dict(zip((node.name for node in graph.layer_nodes), layer_architectures(arch, graph.layers), strict=True))
-    sets = format_sets(graph)
-    last = list(archs.values())[-1]
-    wanted: dict[str, list[tuple[str, LinearWord | LogWord]]] = {}
-    for node in graph.layer_nodes:
-        wanted.setdefault(sets[node.inputs[0]], []).append((node.name, archs[node.name].activation))
-    faults = []
-    for name, words in wanted.items():
-        others = [f"{reader} {word}" for reader, word in words if word != words[0][1]]
-        if others:
-            faults.append(f"{graph.name}: {name}: read as {words[0][1]} by {words[0][0]}, but by {', '.join(others)}")
-    if faults:
-        raise ConfigError("\n".join(faults))
-    found = {name: words[0][1] for name, words in wanted.items()}
-    for below in reversed(graph.nodes):  # sets that no layer reads: the word of what they flow into
-        own = sets[below.name]
-        if not isinstance(below, LayerNode):
-            following = found.get(own)
-            for name in below.inputs:
-                if following is not None:
-                    found.setdefault(sets[name], following)
-        elif own not in found and len(below.inputs) > 1:
-            found.setdefault(own, last.output)
-    return {name: found.get(name, last.output) for name in set(sets.values())}
-
-
-def non_negative(graph: Graph, input_too: bool) -> set[str]:
-    """Return the tensors that cannot hold a negative value, given that the input does not (`input_too`) or may."""
-    sure = {INPUT} if input_too else set[str]()
-    for node in graph.nodes:
-        match node:
-            case LayerNode(layer=layer):
-                holds = layer.relu
-            case Add(relu=True) | Clip(low=0.0):
-                holds = True
-            case FloatOp(kind=kind):
-                holds = kind == "softmax" or node.inputs[0] in sure
-            case _:
-                holds = all(name in sure for name in node.inputs)
-        if holds:
-            sure.add(node.name)
-    return sure
 
 
 def calibrate(

@@ -1,0 +1,79 @@
+"""What post-processing work costs: the circuits of a lane that pools, adds or clips, for every word that passes."""
+
+from logaccel.arch import PostProcessing
+from logaccel.cost.lane import encoder_parts, lane_part
+from logaccel.cost.profile import CostProfile
+from logaccel.formats import Format, LinearFormat
+from logaccel.pe.parts import Circuit, Part
+
+CONSTANT_BITS = 12  # of 2^(j/B) where a lane decodes log codes with B > 1
+RECIPROCAL_BITS = 17  # round(2^16 / n), n from 1
+
+
+def post_energy_pj(
+    profile: CostProfile,
+    kind: str,
+    words: tuple[int, int],
+    formats: tuple[tuple[Format, ...], Format],
+    post: PostProcessing,
+) -> float:
+    """Return the energy of the lanes' circuits.
+
+    kind: that of `PostWork`; words: read (as many of each input) and written by the lanes; formats: of the inputs and
+    of the result. Max and clip compare codes; averages and sums are decoded first, and encoded last (the residual of a
+    layer is encoded with its psum, which the layer pays for). A concat only moves words.
+    """
+    (read_words, written_words), (sources, result) = words, formats
+    energy = 0.0
+    for source in sources:
+        read_parts, write_parts = _parts(kind, source, result, post)
+        energy += read_words / len(sources) * sum(profile.part_energy_pj(part) for part in read_parts)
+    return energy + written_words * sum(profile.part_energy_pj(part) for part in write_parts)
+
+
+def decoded_bits(own: Format) -> int:
+    """Return the bits of the integer that a code stands for."""
+    if isinstance(own, LinearFormat):
+        return own.bits
+    steps = own.steps_per_octave
+    octaves = own.exponent_steps(own.max_code) // steps - own.exponent_steps(1) // steps
+    return octaves + 1 + (CONSTANT_BITS if steps > 1 else 0) + int(own.signed)
+
+
+def _parts(kind: str, source: Format, result: Format, post: PostProcessing) -> tuple[list[Part], list[Part]]:
+    """Return the parts that work for every word read, and for every word written."""
+    bits = decoded_bits(source)
+    if kind in ("max pool", "clip"):
+        compare = lane_part("comparator", Circuit.ADDER, source.bits)
+        keep = lane_part("kept word", Circuit.REGISTER, source.bits)
+        return [compare, keep], []
+    if kind == "average pool":
+        wide = bits + 8  # sums of up to 256 words; the widest circuit that a lane holds may be wider
+        mean = lane_part("reciprocal multiplier", Circuit.MULTIPLIER, RECIPROCAL_BITS, wide)
+        return [
+            *_decoder(source),
+            lane_part("sum adder", Circuit.ADDER, wide),
+            lane_part("sum register", Circuit.REGISTER, wide),
+        ], [mean, lane_part("rounding adder", Circuit.ADDER, wide), *encoder_parts(result, wide, post)]
+    if kind in ("add", "residual"):
+        wide = bits + decoded_bits(result)
+        aligned = [*_decoder(source), lane_part("aligning shifter", Circuit.SHIFTER, bits, wide - bits)]
+        if kind == "residual":
+            return [*aligned, lane_part("residual adder", Circuit.ADDER, wide)], []
+        relu = lane_part("relu", Circuit.GATE, wide)
+        return aligned, [lane_part("residual adder", Circuit.ADDER, wide), relu, *encoder_parts(result, wide, post)]
+    return [], []
+
+
+def _decoder(source: Format) -> list[Part]:
+    """Return what makes an integer of a code: nothing, a one-hot decoder, or one of B constants and a shifter."""
+    if isinstance(source, LinearFormat):
+        return []
+    bits = decoded_bits(source)
+    if source.steps_per_octave == 1:
+        return [lane_part("code decoder", Circuit.DECODER, bits)]
+    constant = CONSTANT_BITS + 1
+    return [
+        lane_part("code constants", Circuit.MUX, constant, source.steps_per_octave),
+        lane_part("code shifter", Circuit.SHIFTER, constant, max(0, bits - constant)),
+    ]
