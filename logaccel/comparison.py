@@ -13,6 +13,7 @@ from logaccel.result import SCHEMA_VERSION, SimulationResult, write_whole
 from logaccel.simulation import Backend, Engine, simulate
 from logaccel.trace import Trace
 from logaccel.workload import Network
+from logaccel.workload.graph import Graph
 
 STANDARD_ARCHITECTURES = (
     "multiply_16b_16x16",
@@ -68,9 +69,10 @@ class Comparison:
 
 
 def compare(
-    trace_or_network: Trace | Network,
+    workload: Trace | Network | Graph,
     archs: Sequence[Architecture],
     *,
+    batch: int | None = None,
     engine: Engine = "fold",
     backend: Backend = "kernel",
     keep: str | Path | None = None,
@@ -78,8 +80,9 @@ def compare(
 ) -> Comparison:
     """Simulate a workload on several architectures; a trace that is a chain runs chained as well.
 
-    keep: a folder where finished rows are kept, without tensors, and found again by a later run of the same
-    workload, architecture, engine and version: an interrupted comparison goes on where it stopped.
+    batch: images of a graph, as for `simulate`. keep: a folder where finished rows are kept, without tensors, and
+    found again by a later run of the same workload, architecture, engine and version: an interrupted comparison goes
+    on where it stopped.
 
     Raises ConfigError where no architecture is given or two have the same name, and whatever `simulate` raises.
     """
@@ -89,18 +92,19 @@ def compare(
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"compare: architectures need different names, got {', '.join(twice)} more than once")
-    chain = isinstance(trace_or_network, Trace) and not trace_or_network.unfed_layers()
+    chain = isinstance(workload, Trace) and not workload.unfed_layers()
     modes = [False, True] if chain else [False]
     results: dict[bool, list[SimulationResult]] = {mode: [] for mode in modes}
     runs = [(arch, mode) for arch in archs for mode in modes]
-    kept = None if keep is None else KeptRows(keep, trace_or_network, engine, backend)
+    kept = None if keep is None else KeptRows(keep, workload, f"{engine} {batch}", backend)
     for number, (arch, mode) in enumerate(runs):
         row = None if kept is None else kept.find(arch, mode)
         if row is None:
             known = results[False][-1].quantization if mode else None  # calibrated a moment ago on the same tensors
             row = simulate(
-                trace_or_network,
+                workload,
                 arch,
+                batch=batch,
                 engine=engine,
                 backend=backend,
                 chained=mode,

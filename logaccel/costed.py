@@ -1,11 +1,15 @@
-"""Cycles, activity and energy of one layer: of its folds, or of its tiles where the architecture has a memory."""
+"""Cycles, activity and energy of one layer (of its folds, or of its tiles where there is a memory) or other node."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from logaccel.arch import Architecture
-from logaccel.cost import CostProfile, Energy, layer_energy, memory_energy
+from logaccel.cost import CostProfile, Energy, MemoryEnergy, layer_energy, memory_energy
+from logaccel.cost.post import post_energy_pj
+from logaccel.formats import Format
 from logaccel.memory.accounting import Traffic, count_work
 from logaccel.memory.mapper import MappedLayer
+from logaccel.memory.post_tiles import PostWidths, cost_post_work
 from logaccel.memory.prices import MemoryPrices
 from logaccel.memory.tiles import TiledLayer
 from logaccel.memory.widths import WordWidths
@@ -13,8 +17,10 @@ from logaccel.pe import Datapath
 from logaccel.quantization import LayerQuantization
 from logaccel.schedule.activity import Activity
 from logaccel.schedule.folds import FoldPlan
+from logaccel.schedule.post_work import post_work
 from logaccel.schedule.scalesim import scalesim_cycles
 from logaccel.workload import Layer
+from logaccel.workload.graph import Graph, LayerNode
 
 
 @dataclass(frozen=True)
@@ -84,3 +90,74 @@ def cost_layer(planned: PlannedLayer, array_cycles: int, activity: Activity, pri
     if traffic is not None and prices.memory is not None:
         energy = replace(energy, memory=memory_energy(prices.memory, traffic, cycles + stalls))
     return LayerCost(count, used, cycles, stalls, activity, energy, traffic)
+
+
+@dataclass(frozen=True)
+class PostResult:
+    """Work of one node between the layers: on the lanes below the array and on the ofmap scratchpad.
+
+    energy_pj: of the lanes' circuits, part of the array's energy. traffic: `ofmap` is the scratchpad; DRAM only with
+    a memory.
+    """
+
+    name: str
+    kind: str  # max pool, average pool, add, residual, concat, clip
+    layers_before: int  # it runs after so many layers
+    compute_cycles: int
+    stall_cycles: int
+    energy_pj: float
+    traffic: Traffic
+    energy_of_memory: MemoryEnergy | None = None
+
+    @property
+    def total_cycles(self) -> int:
+        """Compute and stalls."""
+        return self.compute_cycles + self.stall_cycles
+
+    @property
+    def energy_system_pj(self) -> float | None:
+        """Lanes, scratchpad, DRAM and leakage; None without a memory or prices for it."""
+        return None if self.energy_of_memory is None else self.energy_pj + sum(self.energy_of_memory.pj.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, units in the keys."""
+        return asdict(self) | {"total_cycles": self.total_cycles, "energy_system_pj": self.energy_system_pj}
+
+
+def cost_between_layers(
+    graph: Graph, batch: int, arch: Architecture, tensors: dict[str, Format], prices: Prices
+) -> tuple[PostResult, ...]:
+    """Return the work of every node that is no layer, and of the residuals that layers add, in the order of the graph.
+
+    tensors: the format of every tensor. Raises ConfigError where a block fits no scratchpad.
+    """
+    found, layers = [], 0
+    for node in graph.nodes:
+        layers += isinstance(node, LayerNode)
+        work = post_work(graph, node)
+        if work is None:
+            continue
+        inputs = tuple(tuple(tensors[name].bits for name in names) for names in work.inputs)
+        cost = cost_post_work(
+            work, PostWidths(inputs, tensors[node.name].bits), batch, arch.array.cols, arch.memory
+        )  # fmt: skip
+        cycles = cost.compute_cycles + (arch.post.stages if cost.compute_cycles else 0)
+        sources = tuple(tensors[name] for names in work.inputs for name in names)
+        memory = None
+        if arch.memory is not None and prices.memory is not None:
+            memory = memory_energy(prices.memory, cost.traffic, cycles + cost.stall_cycles)
+        found.append(
+            PostResult(
+                name=node.name,
+                kind=work.kind,
+                layers_before=layers,
+                compute_cycles=cycles,
+                stall_cycles=cost.stall_cycles,
+                energy_pj=post_energy_pj(
+                    prices.profile, work.kind, (cost.lane_reads, cost.results), (sources, tensors[node.name]), arch.post
+                ),
+                traffic=cost.traffic,
+                energy_of_memory=memory,
+            )
+        )
+    return tuple(found)

@@ -20,6 +20,7 @@ from logaccel.jit import sources_digest
 from logaccel.result import SimulationResult, write_whole
 from logaccel.trace import Trace
 from logaccel.workload import Network
+from logaccel.workload.graph import Graph
 
 _ROWS = TypeAdapter(SimulationResult)
 
@@ -31,7 +32,7 @@ class KeptRows:
     has the name of a row and is none.
     """
 
-    def __init__(self, folder: str | Path, workload: Trace | Network, engine: str, backend: str) -> None:
+    def __init__(self, folder: str | Path, workload: Trace | Network | Graph, engine: str, backend: str) -> None:
         self.folder, self.workload = Path(folder), workload
         self.engine, self.backend = engine, backend
         try:
@@ -75,6 +76,8 @@ class KeptRows:
                     digest.update(repr(values.shape).encode() + values.tobytes())
             if self.workload.labels is not None:
                 digest.update(self.workload.labels.tobytes())
+        elif isinstance(self.workload, Graph):
+            digest.update(repr(self.workload).encode())
         else:
             digest.update(self.workload.model_dump_json().encode())
         return f"{__version__} {sources_digest()} {self.engine} {self.backend} {digest.hexdigest()}"

@@ -15,6 +15,7 @@ from pydantic import ConfigDict
 
 from logaccel.arch import Architecture
 from logaccel.cost import Area, Energy
+from logaccel.costed import PostResult
 from logaccel.formats.encode import Codes
 from logaccel.memory.accounting import Traffic
 from logaccel.memory.mapper import MappedLayer
@@ -141,6 +142,7 @@ class SimulationResult:
     accuracy: Accuracy | None
     version: str
     notes: tuple[str, ...]
+    post_work: tuple[PostResult, ...] = ()  # between the layers of a graph
 
     @property
     def values_simulated(self) -> bool:
@@ -159,8 +161,8 @@ class SimulationResult:
 
     @property
     def total_cycles(self) -> int:
-        """Layers follow one another."""
-        return sum(layer.total_cycles for layer in self.layers)
+        """Layers, and the work between them, follow one another."""
+        return sum(layer.total_cycles for layer in self.layers) + sum(work.total_cycles for work in self.post_work)
 
     @property
     def time_us(self) -> float:
@@ -174,13 +176,15 @@ class SimulationResult:
 
     @property
     def energy_pj(self) -> dict[str, float]:
-        """Energy of the array by component, all layers."""
-        return {key: sum(layer.energy.pj[key] for layer in self.layers) for key in self.layers[0].energy.pj}
+        """Energy of the array by component, all layers and the work between them."""
+        sums = {key: sum(layer.energy.pj[key] for layer in self.layers) for key in self.layers[0].energy.pj}
+        return sums | {"post_processing": sums["post_processing"] + sum(work.energy_pj for work in self.post_work)}
 
     @property
     def energy_of_memory_pj(self) -> dict[str, float] | None:
         """Energy of scratchpads, DRAM and leakage, all layers; None without a memory or prices for it."""
         parts = [layer.energy.memory.pj for layer in self.layers if layer.energy.memory is not None]
+        parts += [work.energy_of_memory.pj for work in self.post_work if work.energy_of_memory is not None]
         return {key: sum(part[key] for part in parts) for key in parts[0]} if parts else None
 
     @property
@@ -191,7 +195,7 @@ class SimulationResult:
     @property
     def energy_array_pj(self) -> float:
         """The whole array: ALUs, registers, drain, post-processing."""
-        return sum(layer.energy.array_pj for layer in self.layers)
+        return sum(layer.energy.array_pj for layer in self.layers) + sum(work.energy_pj for work in self.post_work)
 
     @property
     def energy_system_pj(self) -> float | None:
@@ -201,8 +205,9 @@ class SimulationResult:
 
     @property
     def traffic(self) -> Traffic | None:
-        """What each memory moved, all layers; None without a memory."""
+        """What each memory moved, all layers and the work between them; None without a memory."""
         found = [layer.traffic for layer in self.layers if layer.traffic is not None]
+        found += [work.traffic for work in self.post_work] if found else []
         return sum(found[1:], found[0]) if found else None
 
     @property
@@ -251,6 +256,7 @@ class SimulationResult:
             "clipped_accumulations": self.clipped,
             "accuracy": None if self.accuracy is None else self.accuracy.to_dict(),
             "layers": [layer.to_dict() for layer in self.layers],
+            "post_work": [work.to_dict() for work in self.post_work],
             "cost": self.area.provenance.to_dict(),
             "architecture": self.arch.model_dump(),
         }

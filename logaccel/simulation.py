@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from logaccel import __version__
 from logaccel.arch import Architecture
 from logaccel.cost import array_area, bits_moved, load_profile, memory_prices, scratchpad_area_um2
-from logaccel.costed import PlannedLayer, Prices, cost_layer, tiled_layer
+from logaccel.costed import PlannedLayer, PostResult, Prices, cost_between_layers, cost_layer, tiled_layer
 from logaccel.engine import fold_level, register_level
 from logaccel.engine.job import LayerJob, LayerRun
 from logaccel.engine.post import post_process
 from logaccel.errors import ConfigError, TraceError, WorkloadError
+from logaccel.formats import Format
 from logaccel.formats.encode import Codes, decode, encode
 from logaccel.memory.mapper import MappedLayer, map_layer
 from logaccel.memory.tiles import TiledLayer
@@ -26,6 +27,7 @@ from logaccel.quantization import (
     LayerQuantization,
     check_words,
     layer_architectures,
+    quantize_graph,
     quantize_network,
     quantize_trace,
 )
@@ -34,6 +36,7 @@ from logaccel.schedule.activity import Activity, count_activity
 from logaccel.schedule.folds import FoldPlan, plan_folds
 from logaccel.trace import LayerTensors, Trace
 from logaccel.workload import Layer, Network
+from logaccel.workload.graph import FloatOp, Graph
 
 Engine = Literal["fold", "register"]
 Backend = Literal["kernel", "blas"]
@@ -48,13 +51,15 @@ SCALESIM_NOTE = (
     "cycles by the convention of SCALE-Sim 3.0.0, not of this machine: edge folds pay the whole array, no overlap, "
     "no drain (OS), no pipeline or post-processing latency"
 )
+POST_NOTE = "between layers: one word a cycle and lane on the ofmap scratchpad; {}"
 TIMING_NOTE = "values were not simulated: no tensors; energy is a mean value over assumed operands"
 
 
 def simulate(
-    trace_or_network: Trace | Network,
+    workload: Trace | Network | Graph,
     arch: Architecture,
     *,
+    batch: int | None = None,
     engine: Engine = "fold",
     chained: bool = False,
     quantization: Given | None = None,
@@ -63,6 +68,8 @@ def simulate(
 ) -> SimulationResult:
     """Run a trace (values, cycles, energy) or a network without tensors (cycles, mean energy) on an array.
 
+    A graph is a network with what lies between its layers: pooling, residual adds and concat take cycles and energy too
+    (`post_work` of the result). batch: images of a graph (default 1); traces and networks have their own.
     engine: `fold` computes fold by fold, `register` steps every register in every cycle; they agree in
     every field. backend (fold only): `kernel` shifts and adds, `blas` uses floating-point matrix products
     wherever a bound proves them exact. chained: each layer takes the codes that the layer before it
@@ -72,9 +79,9 @@ def simulate(
 
     Raises ConfigError, WorkloadError or TraceError for whatever is wrong in the input.
     """
-    trace = trace_or_network if isinstance(trace_or_network, Trace) else None
-    network = trace.network if trace is not None else trace_or_network
-    assert isinstance(network, Network)
+    trace = workload if isinstance(workload, Trace) else None
+    graph = workload if isinstance(workload, Graph) else None
+    network = _network(workload, batch)
     if arch.timing == "scalesim" and engine == "register":
         raise ConfigError(
             f"{arch.name}: timing: scalesim is a count, not a machine: the register engine cannot step it"
@@ -82,7 +89,8 @@ def simulate(
     if arch.timing == "scalesim" and arch.memory is not None:
         raise ConfigError(f"{arch.name}: memory: timing: scalesim counts no memory, must be left out")
     archs = layer_architectures(arch, network.layers)
-    formats = _formats(trace, network, archs, chained, quantization)
+    tensors = None if graph is None else quantize_graph(graph, arch)
+    formats = _formats(workload, network, archs, (chained, quantization), tensors)
     profile = load_profile(arch.cost_profile)
     prices = Prices(profile, memory_prices(profile, arch, archs))
     run_on_array = _engine(engine, backend)
@@ -104,6 +112,9 @@ def simulate(
         done += results[-1].macs
     if progress is not None:
         progress(done, network.macs, "")
+    between: tuple[PostResult, ...] = ()
+    if graph is not None and tensors is not None and arch.timing == "physical":
+        between = cost_between_layers(graph, network.batch, arch, tensors, prices)
     return SimulationResult(
         arch=arch,
         network=network.name,
@@ -114,21 +125,40 @@ def simulate(
         area=replace(array_area(profile, arch, archs), scratchpad_um2=scratchpad_area_um2(profile, arch)),
         accuracy=_accuracy(trace, results[-1]) if trace is not None else None,
         version=__version__,
-        notes=_notes(trace, chained, arch),
+        notes=_notes(workload, chained, arch),
+        post_work=between,
     )
 
 
+def _network(workload: Trace | Network | Graph, batch: int | None) -> Network:
+    """Return the layers alone."""
+    if isinstance(workload, Graph):
+        if batch is not None and batch < 1:
+            raise ConfigError(f"batch: must be at least 1, got {batch}")
+        return workload.network(batch or 1)
+    if batch is not None:
+        raise ConfigError("batch: goes with a graph; a trace or a network has its own")
+    return workload.network if isinstance(workload, Trace) else workload
+
+
 def _formats(
-    trace: Trace | None,
+    workload: Trace | Network | Graph,
     network: Network,
     archs: tuple[Architecture, ...],
-    chained: bool,
-    given: Given | None,
+    chained_given: tuple[bool, Given | None],
+    tensors: dict[str, Format] | None,
 ) -> tuple[LayerQuantization, ...]:
+    chained, given = chained_given
+    trace = workload if isinstance(workload, Trace) else None
     if trace is None:
         if given or chained:
             what = "quantization" if given else "chained"
             raise ConfigError(f"{what}: needs a trace; {network.name} has shapes only")
+        if isinstance(workload, Graph) and tensors is not None:
+            return tuple(
+                LayerQuantization(tensors[node.inputs[0]], own.weight.at(0, True), tensors[node.name])
+                for node, own in zip(workload.layer_nodes, archs, strict=True)
+            )
         formats = quantize_network(network, archs)
     else:
         if chained:
@@ -146,13 +176,16 @@ def _plan(network: Network, layer: Layer, arch: Architecture) -> FoldPlan:
         raise WorkloadError(f"{network.name}: {layer.name}: {error}") from None
 
 
-def _notes(trace: Trace | None, chained: bool, arch: Architecture) -> tuple[str, ...]:
+def _notes(workload: Trace | Network | Graph, chained: bool, arch: Architecture) -> tuple[str, ...]:
     timing: tuple[str, ...] = (READY_NOTE if arch.memory is None else MEMORY_NOTE,)
     if arch.timing == "scalesim":
         timing += (SCALESIM_NOTE,)
-    if trace is None:
+    elif isinstance(workload, Graph):
+        off = ", ".join(node.name for node in workload.nodes if isinstance(node, FloatOp))
+        timing += (POST_NOTE.format(f"off the array, not counted: {off}" if off else "nothing leaves the array"),)
+    if not isinstance(workload, Trace):
         return *timing, TIMING_NOTE
-    unfed = trace.unfed_layers() if chained else ()
+    unfed = workload.unfed_layers() if chained else ()
     if not unfed:
         return timing
     what = "the recorded ifmap is not the ofmap of the layer before, so the reference tensors do not follow the chain"

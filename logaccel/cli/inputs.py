@@ -11,20 +11,30 @@ if TYPE_CHECKING:
     from logaccel.arch import Architecture
     from logaccel.trace import Trace
     from logaccel.workload import Network
+    from logaccel.workload.graph import Graph
 
 
-def load_workload(trace: Path | None, network: str | None, batch: int | None) -> "Trace | Network":
+def load_workload(trace: Path | None, network: str | None, batch: int | None) -> "Trace | Network | Graph":
     if network is not None:
         from logaccel.workload import load_network
 
         if trace is not None:
             raise ConfigError("--trace and --network: give one of them")
+        if is_graph(network):
+            from logaccel.model.onnx_import import load_onnx
+
+            return load_onnx(network).graph
         return load_network(network, batch)
     if batch is not None:
         raise ConfigError("--batch: goes with --network; a trace has its own batch")
     from logaccel.trace import load_trace
 
     return load_trace(trace)
+
+
+def is_graph(network: str | None) -> bool:
+    """Return whether a network is a file of a trained one, whose graph says what lies between the layers."""
+    return network is not None and Path(network).suffix.lower() == ".onnx"
 
 
 def load_architectures(names: list[str], settings: list[str] | None) -> "list[Architecture]":

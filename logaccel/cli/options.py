@@ -10,7 +10,9 @@ TraceOption = Annotated[
 ]
 NetworkOption = Annotated[
     str | None,
-    typer.Option("--network", "-n", help="shapes only: alexnet, vgg16, resnet18, mobilenet_v1, YAML, SCALE-Sim CSV"),
+    typer.Option(
+        "--network", "-n", help="shapes only: alexnet, vgg16, resnet18, mobilenet_v1, YAML, SCALE-Sim CSV, ONNX"
+    ),
 ]
 BatchOption = Annotated[int | None, typer.Option("--batch", "-b", min=1, help="images (with --network)")]
 SetOption = Annotated[

@@ -7,7 +7,7 @@ import typer
 
 from logaccel.cli.app import app
 from logaccel.cli.drawing import Drawing
-from logaccel.cli.inputs import load_architectures, load_workload
+from logaccel.cli.inputs import is_graph, load_architectures, load_workload
 from logaccel.cli.options import (
     BackendOption,
     BatchOption,
@@ -72,6 +72,7 @@ def simulate(
         result = run(
             workload,
             accelerator,
+            batch=batch if is_graph(network) else None,
             engine=engine,  # type: ignore[arg-type]
             backend=backend,  # type: ignore[arg-type]
             chained=chained,
@@ -112,6 +113,7 @@ def compare(
         comparison = run(
             workload,
             accelerators,
+            batch=batch if is_graph(network) else None,
             engine=engine,  # type: ignore[arg-type]
             backend=backend,  # type: ignore[arg-type]
             keep=keep,

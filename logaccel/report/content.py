@@ -1,6 +1,7 @@
 """What the reports say: tables and remarks as data, shared by text and HTML."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from logaccel.cost import Provenance, load_profile
@@ -10,6 +11,7 @@ from logaccel.report.table import Column, Grid, printable
 from logaccel.result import LayerResult, SimulationResult
 from logaccel.units import (
     NOTHING,
+    Scale,
     area_scale,
     bits_scale,
     count_scale,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:  # reports read results; they need no engine
 
 MOST_SNR_ROWS = 32  # with more layers, the tables show the lowest and the last; CSV and JSON hold all
 SHORT_NAME = 20
+BETWEEN = "(between)"  # the row of pooling, adds and concat
 
 
 def summary_heading(result: SimulationResult) -> list[str]:
@@ -97,7 +100,32 @@ def layer_grid(result: SimulationResult) -> Grid:
         Column("acc.\nbits", (*(str(x.acc_bits) for x in layers), ""), "values"),
         Column("exact\nneeds", (*(str(x.exact_acc_bits) for x in layers), ""), "values"),
     ]
-    return Grid("Layers", _layer_key(layers, total=True), tuple(columns), has_total=True)
+    key = _layer_key(layers, total=True)
+    if result.post_work:
+        key, *columns = _with_work_between(result, energy, [key, *columns])
+    return Grid("Layers", key, tuple(columns), has_total=True)
+
+
+def _with_work_between(result: SimulationResult, energy: Scale, columns: list[Column]) -> list[Column]:
+    """Return the columns with a row above the total: what the nodes between the layers took together."""
+    works, system = result.post_work, result.energy_system_pj
+    cells = {
+        "layer": BETWEEN,
+        "cycles": format_cycles(sum(work.total_cycles for work in works)),
+        "of them": format_cycles(sum(work.stall_cycles for work in works)),
+        "array": energy.text(sum(work.energy_pj for work in works)),
+    }
+    if system is not None:
+        layers = sum(layer.energy.system_pj or 0.0 for layer in result.layers)
+        cells["system"] = _system_scale(result).text(system - layers)
+    return [
+        replace(column, cells=(*column.cells[:-1], cells.get(column.header.split("\n")[0], ""), column.cells[-1]))
+        for column in columns
+    ]
+
+
+def _system_scale(result: SimulationResult) -> Scale:
+    return energy_scale([result.energy_system_pj or 0.0, *(layer.energy.system_pj or 0.0 for layer in result.layers)])
 
 
 def _system_columns(result: SimulationResult) -> list[Column]:
@@ -105,7 +133,7 @@ def _system_columns(result: SimulationResult) -> list[Column]:
     total = result.energy_system_pj
     if total is None:
         return []
-    scale = energy_scale([total, *(layer.energy.system_pj or 0.0 for layer in result.layers)])
+    scale = _system_scale(result)
     cells = tuple(scale.text(layer.energy.system_pj or 0.0) for layer in result.layers)
     return [Column(f"system\nenergy\n{scale.unit}", (*cells, scale.text(total)), "energy")]
 
@@ -115,7 +143,8 @@ def _stall_columns(result: SimulationResult) -> list[Column]:
     if result.arch.memory is None:
         return []
     cells = tuple(format_cycles(layer.stall_cycles) for layer in result.layers)
-    return [Column("of them\nstalled", (*cells, format_cycles(sum(x.stall_cycles for x in result.layers))), "time")]
+    total = sum(x.stall_cycles for x in (*result.layers, *result.post_work))
+    return [Column("of them\nstalled", (*cells, format_cycles(total)), "time")]
 
 
 def component_grid(result: SimulationResult) -> Grid:

@@ -3,8 +3,10 @@
 import csv
 from collections.abc import Iterable
 from io import StringIO
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from logaccel.costed import PostResult
 from logaccel.memory.accounting import Traffic
 from logaccel.result import LayerResult, SimulationResult
 
@@ -58,6 +60,20 @@ def _layer_row(layer: LayerResult) -> dict[str, Any]:
         "clipped_accumulations": layer.clipped,
         "acc_bits": layer.acc_bits,
         "exact_acc_bits": layer.exact_acc_bits,
+    }
+
+
+def _work_row(work: PostResult) -> dict[str, Any]:
+    return {
+        "layer": work.name,
+        "work": work.kind,
+        "compute_cycles": work.compute_cycles,
+        "stall_cycles": work.stall_cycles,
+        "total_cycles": work.total_cycles,
+        "energy_array_pj": work.energy_pj,
+        "energy_system_pj": work.energy_system_pj,
+        "energy_post_processing_pj": work.energy_pj,
+        **_memory_columns(None if work.energy_of_memory is None else work.energy_of_memory.pj, work.traffic),
     }
 
 

@@ -4,7 +4,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from logaccel.report import content
-from logaccel.report.memory import memory_grids
+from logaccel.report.memory import between_grids, memory_grids
 from logaccel.report.table import Grid
 from logaccel.result import SimulationResult
 
@@ -23,6 +23,7 @@ def summary_html(result: SimulationResult) -> str:
     grids = (
         content.layer_grid(result),
         content.component_grid(result),
+        *between_grids(result),
         *memory_grids(result),
         content.format_grid(result),
     )

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from logaccel.report import content
-from logaccel.report.memory import memory_grids
+from logaccel.report.memory import between_grids, memory_grids
 from logaccel.report.table import Column, Grid, printable
 from logaccel.result import SimulationResult
 from logaccel.trace import LayerTensors, Trace
@@ -43,6 +43,7 @@ def summary_renderables(result: SimulationResult) -> list[RenderableType]:
         Text(""),
         content.layer_grid(result),
         content.component_grid(result),
+        *between_grids(result),
         *memory_grids(result),
         content.format_grid(result),
         *_remarks(content.summary_notes(result)),
