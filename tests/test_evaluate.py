@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graph_cases import AFTER, CONSTANTS, STEM, helper, normal, save
+from graph_cases import AFTER, CONSTANTS, STEM, helper, normal, residual_net, save
 
 from logaccel import load_arch, load_trace, simulate
 from logaccel.cli import main
@@ -212,3 +212,30 @@ def test_evaluate_refuses_wrong_files(folder: Path, command: Commands) -> None:
         code, said, error = command("evaluate", *arguments)
         assert (code, said) == (2, "") and error.startswith(f"error: {folder}/{message}"), error
         assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("with_memory", [False, True])
+def test_an_image_costs_what_its_graph_costs(folder: Path, command: Commands, with_memory: bool) -> None:
+    """Cycles beside a simulation of the shapes alone: layers, pooling, residual and concat."""
+    model = residual_net(folder)
+    arch = load_arch("shift_4b_16x16").replace(**{"pe.zero_gating": False})
+    if with_memory:
+        pads = {name: {"bytes": 4096} for name in ("ifmap", "filter", "ofmap")}
+        arch = arch.replace(memory={**pads, "dram": {"bits_per_cycle": 16, "latency_cycles": 10}})
+    images = normal(3, 4, 9, 8)
+    tree = evaluate(GraphRun(model, arch, calibrate(model, arch, images)), images).to_dict()
+    shapes = simulate(model.graph, arch)
+    assert [work.kind for work in shapes.post_work] == ["residual", "average pool", "max pool", "concat"]
+    assert tree["cycles_per_image"] == shapes.total_cycles
+    costs = {node["name"]: node["cycles"] for node in tree["nodes"] if "cycles" in node}
+    assert sum(costs.values()) == shapes.total_cycles
+    for work in shapes.post_work:
+        if work.kind != "residual":
+            assert costs[work.name] == work.total_cycles > 0
+    assert ("energy_system_pj_per_image" in tree) == with_memory
+    if with_memory:
+        assert tree["energy_system_pj_per_image"] > tree["energy_array_pj_per_image"]
+    code, said, _ = command("simulate", "shift_4b_16x16", "--network", folder / "net.onnx", "--batch", 2, "--json")
+    assert code == 0
+    told = json.loads(said)
+    assert told["batch"] == 2 and [work["kind"] for work in told["post_work"]][-1] == "concat"

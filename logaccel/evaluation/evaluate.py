@@ -11,23 +11,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from logaccel.cost import layer_energy, load_profile
+from logaccel.cost import load_profile, memory_prices
+from logaccel.costed import PlannedLayer, Prices, cost_between_layers, cost_layer
 from logaccel.errors import ConfigError, TraceError
 from logaccel.evaluation.formats import check_images
 from logaccel.evaluation.run import GraphRun, NodeRun
 from logaccel.formats.encode import decode
 from logaccel.model.reference import run_float
+from logaccel.quantization import LayerQuantization
 from logaccel.result import write_whole
 from logaccel.schedule.activity import count_activity
 from logaccel.schedule.folds import plan_folds
+from logaccel.simulation import map_network_layer
 from logaccel.trace import Tensor
-from logaccel.workload.graph import LayerNode
 
 STATE_VERSION = 2
 IMAGES_AT_A_TIME = 64  # in memory while they are checked and hashed
 NOTE = (
-    "cycles and energy are those of the layers on the array, one image at a time; "
-    "pooling, adds off the lane, scratchpads, DRAM and float ops are not in them"
+    "cycles and array energy: the layers on the array, and pooling, adds and concat on the lanes below it, one image "
+    "at a time; float ops are not in them. System energy adds scratchpads, DRAM and leakage, where the architecture "
+    "has a memory"
 )
 
 
@@ -71,7 +74,8 @@ class Evaluation:
     network: str
     arch: str
     sums: Sums
-    layers: dict[str, dict[str, Any]]
+    costs: dict[str, dict[str, Any]]  # of one image, by node
+    layers: tuple[str, ...]  # the nodes on the array
     labelled: bool
     off_array: tuple[str, ...]
 
@@ -93,8 +97,11 @@ class Evaluation:
                 mean = (won - lost) / images
                 tree[f"{key}_difference"] = mean
                 tree[f"{key}_difference_error"] = math.sqrt(((won + lost) / images - mean * mean) / images)
-        tree["cycles_per_image"] = sum(layer["cycles"] for layer in self.layers.values())
-        tree["energy_array_pj_per_image"] = sum(layer["energy_array_pj"] for layer in self.layers.values())
+        costs = self.costs.values()
+        tree["cycles_per_image"] = sum(cost["cycles"] for cost in costs)
+        tree["energy_array_pj_per_image"] = sum(cost["energy_array_pj"] for cost in costs)
+        if all("energy_system_pj" in cost for cost in costs):
+            tree["energy_system_pj_per_image"] = sum(cost["energy_system_pj"] for cost in costs)
         tree["off_array"] = list(self.off_array)
         tree["notes"] = [NOTE]
         tree["nodes"] = [
@@ -103,7 +110,7 @@ class Evaluation:
                 "snr_db": _decibel(own),
                 "saturated_share": own.saturated / own.values,
                 "clipped_accumulations": own.clipped if name in self.layers else None,
-                **{key: self.layers[name][key] for key in ("cycles", "energy_array_pj") if name in self.layers},
+                **self.costs.get(name, {}),
             }
             for name, own in sums.nodes.items()
         ]
@@ -120,6 +127,8 @@ class Evaluation:
                 lines.append(f"  {key:15} {tree[key]:8.2%} ± {tree[f'{key}_error']:.2%}")
         lines.append(f"  cycles per image {tree['cycles_per_image']:,}")
         lines.append(f"  array energy per image {tree['energy_array_pj_per_image'] / 1e6:.3f} µJ")
+        if "energy_system_pj_per_image" in tree:
+            lines.append(f"  system energy per image {tree['energy_system_pj_per_image'] / 1e6:.3f} µJ")
         lines.append(f"  {'node':32} {'SNR dB':>8} {'saturated':>10} {'clipped':>9} {'cycles':>12}")
         for node in tree["nodes"]:
             snr = "" if node["snr_db"] is None else f"{node['snr_db']:.2f}"
@@ -165,8 +174,9 @@ def evaluate(
             write_whole(state, json.dumps({"version": STATE_VERSION, "key": key, "sums": asdict(sums)}) + "\n")
     if progress is not None:
         progress(len(images), len(images))
+    layers = tuple(node.name for node in graph.layer_nodes)
     floats = tuple(node.name for node in graph.nodes if type(node).__name__ == "FloatOp")
-    return Evaluation(graph.name, run.arch.name, sums, _costs(run, sums), labels is not None, floats)
+    return Evaluation(graph.name, run.arch.name, sums, _costs(run, sums), layers, labels is not None, floats)
 
 
 def _add_batch(sums: Sums, run: GraphRun, images: Tensor, labels: NDArray[np.int64] | None) -> None:
@@ -207,18 +217,31 @@ def _hits(logits: NDArray[Any], labels: NDArray[np.int64], places: int) -> NDArr
 
 
 def _costs(run: GraphRun, sums: Sums) -> dict[str, dict[str, Any]]:
-    """Return cycles and energy of one image by layer; live products are the mean over the images, rounded."""
-    profile = load_profile(run.arch.cost_profile)
+    """Return cycles and energy of one image by node; live products are the mean over the images, rounded."""
+    profile, graph = load_profile(run.arch.cost_profile), run.model.graph
+    prices = Prices(profile, memory_prices(profile, run.arch, run.archs.values()))
     costs = {}
-    for node in (node for node in run.model.graph.nodes if isinstance(node, LayerNode)):
+    for node in graph.layer_nodes:
         arch = run.archs[node.name]
-        matrix = node.layer.matrix(1)
-        plan = plan_folds(matrix, arch.array, arch.dataflow)
-        activity = count_activity(plan, round(sums.nodes[node.name].live_products / sums.images))
-        datapath = arch.pe.datapath(run.formats.tensors[node.inputs[0]], run.formats.filters[node.name])
-        energy = layer_energy(profile, datapath, arch, activity, run.formats.tensors[node.name], matrix)
-        costs[node.name] = {"cycles": plan.compute_cycles + arch.post.stages, "energy_array_pj": energy.array_pj}
+        tensors = run.formats.tensors
+        formats = LayerQuantization(tensors[node.inputs[0]], run.formats.filters[node.name], tensors[node.name])
+        datapath = arch.pe.datapath(formats.ifmap, formats.filter)
+        plan = plan_folds(node.layer.matrix(1), arch.array, arch.dataflow)
+        mapped, tiled = map_network_layer(node.layer, 1, arch, datapath, formats)
+        planned = PlannedLayer(node.layer, 1, arch, datapath, formats, plan, mapped, tiled)
+        live = round(sums.nodes[node.name].live_products / sums.images)
+        cost = cost_layer(planned, plan.compute_cycles, count_activity(plan, live), prices)
+        costs[node.name] = _figures(cost.total_cycles, cost.energy.array_pj, cost.energy.system_pj)
+    for work in cost_between_layers(graph, 1, run.arch, run.formats.tensors, prices):
+        own = _figures(work.total_cycles, work.energy_pj, work.energy_system_pj)
+        known = costs.get(work.name, {})  # a residual belongs to its layer
+        costs[work.name] = {key: value + known.get(key, 0) for key, value in own.items()}
     return costs
+
+
+def _figures(cycles: int, array_pj: float, system_pj: float | None) -> dict[str, Any]:
+    known = {} if system_pj is None else {"energy_system_pj": system_pj}
+    return {"cycles": cycles, "energy_array_pj": array_pj, **known}
 
 
 def _decibel(own: NodeSums) -> float | None:

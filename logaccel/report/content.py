@@ -143,7 +143,7 @@ def _stall_columns(result: SimulationResult) -> list[Column]:
     if result.arch.memory is None:
         return []
     cells = tuple(format_cycles(layer.stall_cycles) for layer in result.layers)
-    total = sum(x.stall_cycles for x in (*result.layers, *result.post_work))
+    total = sum(x.stall_cycles for x in result.layers) + sum(work.stall_cycles for work in result.post_work)
     return [Column("of them\nstalled", (*cells, format_cycles(total)), "time")]
 
 

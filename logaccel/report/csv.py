@@ -15,8 +15,10 @@ if TYPE_CHECKING:  # reports read results; they need no engine
 
 
 def layers_csv(result: SimulationResult) -> str:
-    """Return one row a layer."""
-    return written(_origin(result) | _layer_row(layer) for layer in result.layers)
+    """Return one row a layer, and one for every node between the layers, where it runs."""
+    rows = [(float(index), _layer_row(layer)) for index, layer in enumerate(result.layers)]
+    rows += [(work.layers_before - 0.5, _work_row(work)) for work in result.post_work]
+    return written(_origin(result) | row for _, row in sorted(rows, key=itemgetter(0)))
 
 
 def comparison_csv(comparison: "Comparison") -> str:
