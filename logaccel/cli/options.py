@@ -36,6 +36,11 @@ TimelineOption = Annotated[
 GanttOption = Annotated[
     Path | None, typer.Option("--gantt", metavar="FILE", help="draw when each tile moves and runs (.png, .svg or .pdf)")
 ]
+AccessTraceOption = Annotated[
+    Path | None,
+    typer.Option("--access-trace", metavar="DIR", help="write every access of scratchpads and DRAM, one file a level"),
+]
+TraceFormatOption = Annotated[str, typer.Option("--trace-format", help="of --access-trace: csv or parquet")]
 PlotOption = Annotated[Path | None, typer.Option("--plot", help="draw a figure (.png, .svg or .pdf)")]
 SimulationPlotOption = Annotated[
     str | None,

@@ -9,6 +9,7 @@ from logaccel.cli.app import app
 from logaccel.cli.drawing import Drawing
 from logaccel.cli.inputs import is_graph, load_architectures, load_workload
 from logaccel.cli.options import (
+    AccessTraceOption,
     BackendOption,
     BatchOption,
     CsvOption,
@@ -23,6 +24,7 @@ from logaccel.cli.options import (
     SetOption,
     SimulationPlotOption,
     TimelineOption,
+    TraceFormatOption,
     TraceOption,
 )
 from logaccel.cli.output import check_folder, check_targets, emit, interruptible, progress
@@ -49,6 +51,8 @@ def simulate(
     plot: SimulationPlotOption = None,
     timeline: TimelineOption = None,
     gantt: GanttOption = None,
+    access_trace: AccessTraceOption = None,
+    trace_format: TraceFormatOption = "csv",
     waveform: Annotated[
         Path | None, typer.Option(help="write every PE register of one fold (.vcd); needs --engine register")
     ] = None,
@@ -60,7 +64,7 @@ def simulate(
 
     drawing = None if plot is None else Drawing.of(plot)
     check_targets(as_json, as_csv, output, None if drawing is None else drawing.path)
-    recordings = Recordings(timeline, gantt, layer)
+    recordings = Recordings(timeline, gantt, access_trace, trace_format, layer)
     _check_waveform(waveform, layer if not recordings.asked else None, fold, engine, network)
     workload, accelerator = load_workload(trace, network, batch), load_architectures([arch], settings)[0]
     recordings.check(accelerator)

@@ -1,0 +1,145 @@
+"""Accesses of a layer at every level in the order of time: array, fills and write-backs merged, memory bounded.
+
+Three streams go through the tiles on their own, each in the order of time: what the array reads and writes, what the
+channel brings into the scratchpads, what it takes from them. The one that is behind goes on, and rows before all
+three are given out. Of the two halves of a scratchpad, each new block takes the one that the block before left.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from logaccel.arch import Memory
+from logaccel.memory import accesses, transfers
+from logaccel.memory.mapper import channel_of
+from logaccel.memory.tiles import Mapping, TiledLayer
+from logaccel.memory.walk import PlacedTile, walk
+
+Counts = NDArray[np.int64]
+LEVELS = ("ifmap", "filter", "ofmap", "dram")
+
+
+class Kind(NamedTuple):
+    """What an access is: where, read or write, of which operand."""
+
+    level: str
+    access: str
+    operand: str
+
+
+KINDS = (
+    Kind("ifmap", "read", "ifmap"), Kind("filter", "read", "filter"), Kind("ofmap", "read", "psum"),
+    Kind("ofmap", "write", "psum"), Kind("ofmap", "write", "ofmap"),  # as logaccel.memory.accesses numbers them
+    Kind("ifmap", "write", "ifmap"), Kind("filter", "write", "filter"), Kind("ofmap", "read", "ofmap"),
+    Kind("dram", "read", "ifmap"), Kind("dram", "read", "filter"), Kind("dram", "write", "ofmap"),
+)  # fmt: skip
+FILL, CROSS = {"ifmap": 5, "filter": 6, "ofmap": 7}, {"ifmap": 8, "filter": 9, "ofmap": 10}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Accesses of one level: runs of words that follow one another in one cycle. Arrays run over rows."""
+
+    cycle: Counts
+    kind: Counts  # of KINDS
+    address: Counts  # first word: of a scratchpad, or of the tensor in DRAM
+    words: Counts
+
+
+class _Placed(NamedTuple):
+    tile: PlacedTile
+    half: dict[str, int]  # of each scratchpad, 0 or 1
+
+
+_Block = dict[str, list[Counts]]  # level → arrays of [cycle, kind, address]
+
+
+def trace_layer(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[tuple[str, Rows]]:
+    """Yield (level, rows); of each level in the order of cycles, which count from the layer's start."""
+    streams = [_array(tiled, mapping, memory), _fills(tiled, mapping, memory), _write_backs(tiled, mapping, memory)]
+    marks = [0] * len(streams)  # no row before is still to come from the stream
+    pending: _Block = {level: [] for level in LEVELS}
+    while streams:
+        behind = marks.index(min(marks))
+        found = next(streams[behind], None)
+        if found is None:
+            del streams[behind], marks[behind]
+        else:
+            block, marks[behind] = found
+            for level, arrays in block.items():
+                pending[level] += arrays
+        for level in LEVELS:
+            if pending[level]:
+                rows = np.concatenate(pending[level])
+                ready = rows[:, 0] < min(marks) if marks else np.full(len(rows), True)
+                pending[level] = [rows[~ready]] if not ready.all() else []
+                if ready.any():
+                    yield level, _runs(rows[ready])
+
+
+def half_words(tiled: TiledLayer, memory: Memory) -> dict[str, int]:
+    """Return how many words half of each scratchpad holds."""
+    widths = tiled.widths
+    bits = {"ifmap": widths.ifmap_bits, "filter": widths.filter_bits, "ofmap": widths.psum_bits}
+    return {level: 8 * size // 2 // bits[level] for level, size in memory.capacity_bytes.items()}
+
+
+def _placed(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[_Placed]:
+    half = {"ifmap": 1, "filter": 1, "ofmap": 1}
+    for tile in walk(tiled, mapping, memory):
+        work = tile.spans.work
+        half["ifmap"] ^= work.ifmap_read_bits > 0
+        half["filter"] ^= work.filter_read_bits > 0
+        half["ofmap"] ^= tile.place.ifmap_channels[0] == 0
+        yield _Placed(tile, dict(half))
+
+
+def _array(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[tuple[_Block, int]]:
+    half_size = half_words(tiled, memory)
+    for tile, half in _placed(tiled, mapping, memory):
+        start = tile.spans.busy.start
+        for found, elapsed in accesses.TileAccesses(tiled, tile.place, memory).windows():
+            block: _Block = {}
+            for item in found:
+                level = KINDS[item.what].level
+                rows = _rows(start + item.cycle, item.what, half[level] * half_size[level] + item.address)
+                block.setdefault(level, []).append(rows)
+            yield block, start + elapsed
+
+
+def _fills(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[tuple[_Block, int]]:
+    half_size, dram = half_words(tiled, memory), channel_of(memory)
+    for tile, half in _placed(tiled, mapping, memory):
+        for moved in transfers.reads(tiled, tile, dram):
+            yield _crossing(moved, half[moved.tensor] * half_size[moved.tensor])
+
+
+def _write_backs(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[tuple[_Block, int]]:
+    half_size, dram = half_words(tiled, memory), channel_of(memory)
+    for tile, half in _placed(tiled, mapping, memory):
+        for moved in transfers.writes(tiled, tile, dram):
+            yield _crossing(moved, half["ofmap"] * half_size["ofmap"])
+
+
+def _crossing(moved: transfers.Moved, offset: int) -> tuple[_Block, int]:
+    block = {
+        moved.tensor: [_rows(moved.cycle, FILL[moved.tensor], offset + moved.in_tile)],
+        "dram": [_rows(moved.cycle, CROSS[moved.tensor], moved.in_dram)],
+    }
+    return block, int(moved.cycle[-1])
+
+
+def _rows(cycle: Counts, kind: int, address: Counts) -> Counts:
+    return np.stack((cycle, np.full_like(cycle, kind), address), axis=1)
+
+
+def _runs(rows: Counts) -> Rows:
+    """Sort by cycle, kind and address, and join words that follow one another."""
+    rows = rows[np.lexsort((rows[:, 2], rows[:, 1], rows[:, 0]))]
+    step = np.diff(rows, axis=0)
+    starts = np.flatnonzero(np.concatenate(([True], (step != (0, 0, 1)).any(axis=1))))
+    words = np.diff(np.append(starts, len(rows)))
+    return Rows(rows[starts, 0], rows[starts, 1], rows[starts, 2], words)
