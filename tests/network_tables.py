@@ -17,13 +17,14 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 NETWORKS = {"lenet": ("ip1", "ip2"), "cifar10_quick": ("ip1", "ip2"), "resnet20": ("linear",), "squeezenet11": ()}
-IMAGES = {"lenet": 5000, "cifar10_quick": 2000, "resnet20": 1000, "squeezenet11": 284}
+IMAGES = {"lenet": 2000, "cifar10_quick": 1000, "resnet20": 500, "squeezenet11": 200}
 CALIBRATION = {"lenet": 64, "cifar10_quick": 64, "resnet20": 64, "squeezenet11": 16}
 KEY = {"squeezenet11": "top5"}  # what the tables show; top-1 for networks of ten classes
 
@@ -121,19 +122,18 @@ def run(folder: Path, networks: list[str]) -> None:
     """Run every command that has no result yet, in this process: kernels compile once."""
     from logaccel.cli import main
 
-    for network in networks:
-        for setting in settings():
-            target = folder / f"{network}.{setting.key}.json"
-            if not applies(setting, network) or target.exists():
-                continue
-            line = command(network, setting, str(folder))
-            print(shlex.join(line), flush=True)
-            sys.argv = line
-            try:
-                main()
-            except SystemExit as left:
-                if left.code:
-                    raise
+    for setting, network in product(settings(), networks):
+        target = folder / f"{network}.{setting.key}.json"
+        if not applies(setting, network) or target.exists():
+            continue
+        line = command(network, setting, str(folder))
+        print(shlex.join(line), flush=True)
+        sys.argv = line
+        try:
+            main()
+        except SystemExit as left:
+            if left.code:
+                raise
 
 
 def tables(folder: Path) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logaccel.model.model import Model, Parameters
-from logaccel.workload.graph import INPUT, Add, Clip, Graph, LayerNode, Node, Pool, Shape, shape_of
+from logaccel.workload.graph import INPUT, Add, Clip, Graph, LayerNode, Node, Pool, Shape, checked_shape, shape_of
 
 Floats = NDArray[np.float64]
 
@@ -26,7 +26,7 @@ class Builder:
     tensors: dict[str, str] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     shapes: dict[str, Shape] = field(default_factory=dict)
-    parameters: dict[str, tuple[Floats, Floats]] = field(default_factory=dict)
+    parameters: dict[str, tuple[NDArray[Any], NDArray[Any]]] = field(default_factory=dict)
     reads: Counter[str] = field(default_factory=Counter)
 
     def start(self, input_name: str) -> None:
@@ -46,14 +46,14 @@ class Builder:
 
     def put(self, tensor: str, node: Node) -> None:
         """Append a node. Raises ValueError where its inputs do not fit."""
-        self.shapes[node.name] = shape_of(node, [self.shapes[name] for name in node.inputs])
+        self.shapes[node.name] = checked_shape(shape_of(node, [self.shapes[name] for name in node.inputs]))
         self.nodes[node.name] = node
         self.name(tensor, node.name)
 
     def put_layer(self, tensor: str, node: LayerNode, weights: NDArray[Any], bias: NDArray[Any]) -> None:
-        """Append a layer with its parameters."""
+        """Append a layer with its parameters, in the precision of the file until something is folded into them."""
         self.put(tensor, node)
-        self.parameters[node.name] = (weights.astype(np.float64), bias.astype(np.float64))
+        self.parameters[node.name] = (weights, bias)
 
     def open_layer(self, tensor: str) -> LayerNode | None:
         """Return the layer that makes a tensor if what follows may still be folded into it."""
@@ -66,7 +66,7 @@ class Builder:
         """Fold y = x · factor[m] + shift[m] into a layer; False where a residual stands between."""
         if len(node.inputs) > 1:
             return False
-        weights, bias = self.parameters[node.name]
+        weights, bias = (part.astype(np.float64) for part in self.parameters[node.name])
         turned = factor.reshape(-1, *[1] * (weights.ndim - 1))
         self.parameters[node.name] = (weights * turned, bias * factor + shift)
         return True
@@ -109,7 +109,7 @@ class Builder:
         """Return what was built; parameters are rounded to float32 here, once."""
         graph = Graph(name, self.input_shape, tuple(self.nodes.values()), output, source)
         rounded = {
-            key: Parameters(*(np.ascontiguousarray(part, np.float32) for part in parts))
+            key: Parameters(*(np.array(part, np.float32, order="C") for part in parts))
             for key, parts in self.parameters.items()
         }
         return Model(graph, rounded)

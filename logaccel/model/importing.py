@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from math import inf, isfinite, prod
+from math import copysign, inf, isfinite, prod
 from typing import Any
 
 import numpy as np
@@ -147,7 +147,8 @@ def _connected(self: _Importer, node: Operator, weights: NDArray[Any], bias: NDA
 def _gemm(self: _Importer, node: Operator) -> None:
     if node.attributes.get("transA", 0):
         raise ValueError("transA: must be 0")
-    weights = self.constant(node, 1, "the matrix").astype(np.float64) * node.attributes.get("alpha", 1.0)
+    weights, alpha = self.constant(node, 1, "the matrix"), node.attributes.get("alpha", 1.0)
+    weights = weights if alpha == 1.0 else weights.astype(np.float64) * alpha
     weights = weights if node.attributes.get("transB", 0) else weights.T
     bias = np.zeros(weights.shape[0])
     if len(node.inputs) > 2 and node.inputs[2]:
@@ -162,8 +163,9 @@ def _matmul(self: _Importer, node: Operator) -> None:
 
 
 def _batch_norm(self: _Importer, node: Operator) -> None:
-    if node.attributes.get("training_mode", 0):
-        raise ValueError("training_mode: must be 0")
+    for key, wanted in (("training_mode", 0), ("spatial", 1)):
+        if node.attributes.get(key, wanted) != wanted:
+            raise ValueError(f"{key}: must be {wanted}")
     source = self.tensor(node)
     gamma, beta, mean, variance = (
         self.constant(node, index, what).astype(np.float64)
@@ -210,13 +212,19 @@ def _relu(self: _Importer, node: Operator) -> None:
 
 def _clip(self: _Importer, node: Operator) -> None:
     low, high = (self.given(node, key, index) for index, key in ((1, "min"), (2, "max")))
-    limits = (-inf if low is None else float(low.item()), inf if high is None else float(high.item()))
-    if limits[0] > 0 or limits[1] < 0 or (limits[0] < 0 and isfinite(limits[0])):
-        raise ValueError(f"min must be 0 or none and max positive or none, got {limits[0]} … {limits[1]}")
-    if limits == (0.0, inf):
+    lowest = -inf if low is None else _limit(float(low.item()))
+    highest = inf if high is None else _limit(float(high.item()))
+    if lowest > 0 or highest < 0 or (lowest < 0 and isfinite(lowest)):
+        raise ValueError(f"min must be 0 or none and max positive or none, got {lowest} … {highest}")
+    if (lowest, highest) == (0.0, inf):
         self.build.rectify(node.outputs[0], self.tensor(node), node.name)
     else:
-        self.build.put(node.outputs[0], Clip(node.name, (self.tensor(node),), *limits))
+        self.build.put(node.outputs[0], Clip(node.name, (self.tensor(node),), lowest, highest))
+
+
+def _limit(value: float) -> float:
+    """Older files write the largest float32 where they mean no limit."""
+    return value if abs(value) < 3.4e38 else copysign(inf, value)
 
 
 def _pool(self: _Importer, node: Operator) -> None:
@@ -319,6 +327,8 @@ def _slice(self: _Importer, node: Operator) -> None:
     steps = np.ones(len(starts), int) if steps is None else steps
     for start, end, axis, step in zip(starts.tolist(), ends.tolist(), axes.tolist(), steps.tolist(), strict=True):
         place = axis % (len(shape) + 1) - 1
+        if place < 0 and (start, step) == (0, 1) and end >= 2**31 - 1:
+            continue
         if place < 0:
             raise ValueError("must keep the batch axis whole")
         if step < 1:
@@ -327,6 +337,13 @@ def _slice(self: _Importer, node: Operator) -> None:
         spans[place] = (low, high, step)
     begin, stop, stride = zip(*spans, strict=True)
     self.build.put(node.outputs[0], Slice(node.name, (source,), begin, stop, stride))
+
+
+def _dropout(self: _Importer, node: Operator) -> None:
+    training = self.given(node, "training_mode", 2)
+    if training is not None and training.any():
+        raise ValueError("training_mode: must be 0")
+    self.build.alias(node.outputs[0], self.tensor(node))
 
 
 def _identity(self: _Importer, node: Operator) -> None:
@@ -376,7 +393,7 @@ _OPERATORS: dict[str, tuple[Callable[[_Importer, Operator], None], str]] = {
     "Transpose": (_transpose, "perm"),
     "Pad": (_pad, "mode pads value"),
     "Slice": (_slice, "starts ends axes"),
-    "Dropout": (_identity, "ratio seed is_test"),
+    "Dropout": (_dropout, "ratio seed is_test"),
     "Identity": (_identity, ""),
     "LeakyRelu": (_float_op, "alpha"),
     "LRN": (_float_op, "size alpha beta bias"),

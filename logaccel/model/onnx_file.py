@@ -1,6 +1,6 @@
 """ONNX files as plain records: parsed, bounded, checked. Nothing in them is executed; external data is refused."""
 
-from math import prod
+from math import isinf, isnan, prod
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,8 @@ def read_onnx(path: Path) -> OperatorGraph:
     if len(inputs) != 1 or len(graph.output) != 1:
         faults.append(f"{path}: must have one input and one output, got {len(inputs)} and {len(graph.output)}")
     shape = _image_shape(inputs[0], str(path), faults) if inputs else ()
-    nodes = with_unique_names([_node(node, index, str(path), faults) for index, node in enumerate(graph.node)])
+    opset = next((known.version for known in model.opset_import if known.domain in ("", "ai.onnx")), 1)
+    nodes = with_unique_names([_node(node, i, opset, str(path), faults) for i, node in enumerate(graph.node)])
     if faults:
         raise WorkloadError("\n".join(faults))
     for node in nodes:
@@ -64,7 +65,11 @@ def read_onnx(path: Path) -> OperatorGraph:
 _CONSTANTS = ("value", "value_float", "value_floats", "value_int", "value_ints")
 
 
-def _node(node: Any, index: int, subject: str, faults: list[str]) -> Operator:
+def _floats(value: Any) -> list[float]:
+    return [part for part in (value if isinstance(value, list) else [value]) if isinstance(part, float)]
+
+
+def _node(node: Any, index: int, opset: int, subject: str, faults: list[str]) -> Operator:
     name = node.name or (node.output[0] if node.output else f"node {index}")
     place = f"{subject}: node {name} ({node.op_type})"
     attributes: dict[str, Any] = {}
@@ -84,7 +89,13 @@ def _node(node: Any, index: int, subject: str, faults: list[str]) -> Operator:
                 attributes[attribute.name] = [int(value) for value in attribute.ints]
             case kind:
                 attributes[attribute.name] = f"an attribute of type {kind}"
+    for key, value in attributes.items():
+        endless = (key, node.op_type) in (("min", "Clip"), ("max", "Clip"), ("value_float", "Constant"))
+        if any(isnan(part) or (isinf(part) and not endless) for part in _floats(value)):
+            faults.append(f"{place}: {key}: must be finite, got {value}")
     op = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+    if op == "Softmax" and opset < 13:
+        attributes.setdefault("axis", 1)  # since then the default is the last one
     return Operator(op, name, tuple(node.input), tuple(node.output), attributes)
 
 

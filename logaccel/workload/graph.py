@@ -143,7 +143,7 @@ class Graph:
                 )
                 continue
             try:
-                shapes[node.name] = _checked(shape_of(node, [shapes[name] for name in node.inputs]))
+                shapes[node.name] = checked_shape(shape_of(node, [shapes[name] for name in node.inputs]))
             except ValueError as error:
                 faults.append(f"{self.name}: node {node.name}: {error}")
         if not faults and self.output not in shapes:
@@ -186,7 +186,8 @@ def chain_graph(network: Network) -> Graph:
     return Graph(network.name, first.ifmap_shape(1)[1:], tuple(nodes), before, network.source)
 
 
-def _checked(shape: Shape) -> Shape:
+def checked_shape(shape: Shape) -> Shape:
+    """Return the shape of a tensor that may be made. Raises ValueError."""
     if any(size < 1 for size in shape) or prod(shape) > MOST_ELEMENTS:
         raise ValueError(f"its tensor would have the shape {list(shape)}: must be 1 … {MOST_ELEMENTS} elements")
     return shape
