@@ -39,8 +39,8 @@ def graph_of(*nodes: Node, layer: Layer = CONV) -> Graph:
     return Graph("small", shape, (LayerNode("conv", ("input",), layer), *nodes), nodes[-1].name if nodes else "conv")
 
 
-def memory(ofmap: int = WIDE, bits_per_cycle: int | None = 8) -> Memory:
-    pads = {"ifmap": {"bytes": WIDE}, "filter": {"bytes": WIDE}, "ofmap": {"bytes": ofmap}}
+def memory(ofmap: int = WIDE, bits_per_cycle: int | None = 8, port_bits: int | None = None) -> Memory:
+    pads = {"ifmap": {"bytes": WIDE}, "filter": {"bytes": WIDE}, "ofmap": {"bytes": ofmap, "port_bits": port_bits}}
     return Memory.model_validate({**pads, "dram": {"bits_per_cycle": bits_per_cycle}})
 
 
@@ -122,6 +122,44 @@ def test_through_a_memory_every_block_comes_from_dram(case: st.DataObject, lanes
     )
     touched = batch * len(_rows_touched(graph, pool)) * graph.shapes["conv"][2] * graph.shapes["conv"][0]
     assert moved.dram_ifmap.read_words >= touched  # rows at the seams come twice; rows between strides may come
+
+
+@given(case=st.data(), lanes=st.integers(1, 5), port=st.integers(1, 30), widths=st.tuples(*[st.integers(1, 9)] * 3))
+@settings(max_examples=150)
+def test_a_narrow_port_holds_the_lanes_up(
+    case: st.DataObject, lanes: int, port: int, widths: tuple[int, int, int]
+) -> None:
+    """Every step of the lanes beside a count of the words that it moves through each port."""
+    node: Node
+    if case.draw(st.booleans()):
+        try:
+            graph, node = case.draw(pools())
+        except WorkloadError:
+            return
+        terms = [widths[0]]
+        taps = lambda p, q: [  # noqa: E731
+            terms[0]
+            for r, s in product(*map(range, node.kernel))
+            if 0 <= p * node.stride[0] - node.padding[0] + r * node.dilation[0] < 8
+            and 0 <= q * node.stride[1] - node.padding[1] + s * node.dilation[1] < 6
+        ]
+    else:
+        node = Add("add", ("conv", "conv"))
+        graph, terms = graph_of(node, layer=CONV.model_copy(update={"out_channels": 7})), list(widths[:2])
+        taps = lambda p, q: terms  # noqa: E731
+    channels, *places = graph.shapes[node.name]
+    cycles = 0
+    for first in range(0, channels, lanes):
+        busy = min(lanes, channels - first)
+        for p, q in product(*map(range, places)):
+            steps = taps(p, q)
+            for number, bits in enumerate(steps, start=1):
+                moved = [busy * bits] + ([busy * widths[2]] if number == len(steps) else [])
+                cycles += max(-(-bits // port) for bits in moved)
+    work = post_work(graph, node)
+    assert work is not None
+    cost = cost_post_work(work, PostWidths((tuple(terms),), widths[2]), 1, lanes, memory(WIDE, None, port))
+    assert cost.compute_cycles + cost.stall_cycles == cycles
 
 
 def _rows_touched(graph: Graph, pool: Pool) -> set[int]:

@@ -11,7 +11,7 @@ from logaccel.errors import ConfigError
 from logaccel.memory.accounting import Flow, Traffic
 from logaccel.memory.mapper import channel_of
 from logaccel.memory.timing import TileWork, time_tiles
-from logaccel.schedule.post_work import Block, Piece, PostWork
+from logaccel.schedule.post_work import Block, LanePort, Piece, PostWork
 
 NOTHING = Flow()
 
@@ -40,9 +40,10 @@ def cost_post_work(work: PostWork, widths: PostWidths, batch: int, lanes: int, m
 
     Raises ConfigError naming node, need and capacity where not even one row of one channel a lane fits.
     """
+    port = None if memory is None else memory.ofmap.port_bits
     total = PostCost(0, 0, 0, 0, _traffic(NOTHING, NOTHING, NOTHING))
     for piece, bits in zip(work.pieces, widths.inputs, strict=True):
-        one = _cost_sweep(work.name, _Sweep(piece, sum(bits), widths.result, lanes), batch, memory)
+        one = _cost_sweep(work.name, _Sweep(piece, LanePort(lanes, port, bits, widths.result)), batch, memory)
         total = PostCost(
             total.compute_cycles + one.compute_cycles,
             total.stall_cycles + one.stall_cycles,
@@ -55,42 +56,41 @@ def cost_post_work(work: PostWork, widths: PostWidths, batch: int, lanes: int, m
 
 @dataclass(frozen=True)
 class _Sweep:
-    """A piece with its words: `bits` are those of one word of every term together."""
+    """A piece, its words, and the lanes and ports that they pass."""
 
     piece: Piece
-    bits: int
-    result_bits: int
-    lanes: int
+    port: LanePort
 
     def read_bits(self, words: int) -> int:
-        return words // self.piece.terms * self.bits
+        return words // self.piece.terms * sum(self.port.term_bits)
 
     def need_bits(self, places: Block, channels: int) -> int:
         """Return what a block and the one after it need of the scratchpad."""
         fills = self.read_bits(self.piece.fills(places, channels))
-        return 2 * (fills + self.piece.results(places, channels) * self.result_bits)
+        return 2 * (fills + self.piece.results(places, channels) * self.port.result_bits)
 
     def work(self, places: Block, channels: int) -> TileWork:
         return TileWork(
             ifmap_read_bits=self.read_bits(self.piece.fills(places, channels)),
             filter_read_bits=0,
-            compute_cycles=self.piece.cycles(places, channels, self.lanes),
-            write_bits=self.piece.results(places, channels) * self.result_bits,
+            compute_cycles=self.piece.cycles(places, channels, self.port.lanes),
+            write_bits=self.piece.results(places, channels) * self.port.result_bits,
+            port_stall_cycles=self.piece.port_stalls(places, channels, self.port),
         )
 
 
 def _cost_sweep(name: str, sweep: _Sweep, batch: int, memory: Memory | None) -> PostCost:
-    piece, whole = sweep.piece, (0, sweep.piece.size[0])
+    piece, bits, whole = sweep.piece, sweep.port.result_bits, (0, sweep.piece.size[0])
     reads, results = batch * piece.reads(whole, piece.channels), batch * piece.results(whole, piece.channels)
-    cycles = batch * piece.cycles(whole, piece.channels, sweep.lanes)
-    lane = Flow(reads, sweep.read_bits(reads), results, results * sweep.result_bits)
+    cycles = batch * piece.cycles(whole, piece.channels, sweep.port.lanes)
+    lane = Flow(reads, sweep.read_bits(reads), results, results * bits)
     if memory is None:
         return PostCost(cycles, 0, reads, results, _traffic(lane, NOTHING, NOTHING))
     blocks = _blocks(name, sweep, 8 * memory.ofmap.bytes)
     fills = batch * sum(piece.fills(*block) for block in blocks)
     works = [sweep.work(*block) for block in blocks] * batch
     stalls = time_tiles(works, channel_of(memory)).total_cycles - cycles
-    read, written = Flow(fills, sweep.read_bits(fills)), Flow(0, 0, results, results * sweep.result_bits)
+    read, written = Flow(fills, sweep.read_bits(fills)), Flow(0, 0, results, results * bits)
     moved = lane + Flow(results, written.write_bits, fills, read.read_bits)
     return PostCost(cycles, stalls, reads, results, _traffic(moved, read, written))
 
@@ -101,7 +101,7 @@ def _blocks(name: str, sweep: _Sweep, capacity_bits: int) -> list[tuple[Block, i
     Channels are cut at multiples of the lanes, so that no pass of the lanes is split.
     """
     piece, least = sweep.piece, 0
-    for channels in _halves(piece.channels, sweep.lanes):
+    for channels in _halves(piece.channels, sweep.port.lanes):
         for rows in _halves(piece.size[0], 1):
             spans = [(at, min(at + rows, piece.size[0])) for at in range(0, piece.size[0], rows)]
             least = max(sweep.need_bits(span, channels) for span in spans)

@@ -44,6 +44,16 @@ class Window:
 
 
 @dataclass(frozen=True)
+class LanePort:
+    """How many lanes share the scratchpad's ports, how wide these are (None: never too narrow), and bits of a word."""
+
+    lanes: int
+    bits: int | None
+    term_bits: tuple[int, ...]
+    result_bits: int
+
+
+@dataclass(frozen=True)
 class Piece:
     """One sweep of the lanes over `terms` inputs of one shape; it adds no cycles where it keeps up with a drain."""
 
@@ -67,6 +77,24 @@ class Piece:
     def results(self, places: Block, channels: int) -> int:
         """Return the words that the lanes write."""
         return channels * (places[1] - places[0]) * self.size[1] if self.writes else 0
+
+    def port_stalls(self, places: Block, channels: int, port: "LanePort") -> int:
+        """Return the cycles that the lanes wait for a scratchpad port that is too narrow for a word a lane.
+
+        The last read of a place overlaps the write of its result: they go through ports of their own.
+        """
+        if port.bits is None or not self.adds_cycles:
+            return 0
+        full, ragged = divmod(channels, port.lanes)
+        stalls = 0
+        rows = [self.rows.taps_inside(p) for p in range(*places)]
+        taps = sum(rows) * sum(self.columns.taps_inside(q) for q in range(self.size[1]))
+        results = len(rows) * self.size[1]
+        for lanes, passes in ((port.lanes, full), (ragged, 1 if ragged else 0)):
+            reads = [-(-lanes * bits // port.bits) for bits in port.term_bits]
+            write = -(-lanes * port.result_bits // port.bits) if self.writes else 1
+            stalls += passes * (taps * sum(max(0, cost - 1) for cost in reads) + results * max(0, write - reads[-1]))
+        return stalls
 
     def cycles(self, places: Block, channels: int, lanes: int) -> int:
         """Return the cycles of the lanes: their reads, one word each and cycle."""
