@@ -2,6 +2,7 @@
 
 from itertools import product
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,8 +10,13 @@ from hypothesis import strategies as st
 from logaccel.arch import Architecture, Memory, load_arch
 from logaccel.comparison import compare
 from logaccel.cost import load_profile, memory_prices
+from logaccel.cost.lane import encoder_parts
+from logaccel.cost.post import decoded_bits, post_energy_pj
 from logaccel.errors import ConfigError, WorkloadError
+from logaccel.evaluation.lane import words_of
+from logaccel.formats import LinearWord, LogWord
 from logaccel.memory.post_tiles import PostCost, PostWidths, cost_post_work
+from logaccel.pe.parts import Circuit, circuit_size
 from logaccel.report.csv import layers_csv
 from logaccel.report.text import summary_text
 from logaccel.schedule.post_work import post_work
@@ -317,3 +323,33 @@ def test_a_row_that_fits_no_scratchpad_names_need_and_capacity() -> None:
         cost_post_work(work, PostWidths(((8,),), 8), 1, 16, memory(1000))
     # 16 channels of 8 × 6 words and their 16 results, of 8 bits, twice
     assert str(caught.value) == "pool: memory.ofmap: two of the smallest blocks need 1568 bytes, it holds 1000"
+
+
+def test_an_add_pays_each_term_and_one_sum() -> None:
+    """8 b linear words: two shifters bring them to one LSB of 16 b, one adder, a ReLU and an encoder follow."""
+    profile, post = load_profile("aladdin_40nm"), load_arch("multiply_8b_16x16").post
+    word = LinearWord(bits=8).at(0, False)
+    parts = encoder_parts(word, 16, post)
+    shift = profile.energy_pj("shifter", circuit_size(Circuit.SHIFTER, 8, 8))
+    total = profile.energy_pj("adder", 16) + profile.energy_pj("gate", 16) + sum(map(profile.part_energy_pj, parts))
+    assert post_energy_pj(profile, "add", (20, 10), ((word, word), word), post) == pytest.approx(
+        20 * shift + 10 * total
+    )
+    assert post_energy_pj(profile, "residual", (10, 0), ((word,), word), post) == pytest.approx(
+        10 * (shift + profile.energy_pj("adder", 16))
+    )
+    # The sum of 4 words has 10 b; 1/n has 17.
+    mean = profile.energy_pj("multiplier", 170) + profile.energy_pj("adder", 10)
+    mean += sum(map(profile.part_energy_pj, encoder_parts(word, 10, post)))
+    taken = profile.energy_pj("adder", 10) + profile.energy_pj("register", 10)
+    assert post_energy_pj(profile, "average pool", (40, 10), ((word,), word), post) == pytest.approx(
+        40 * taken + 10 * mean
+    )
+    assert post_energy_pj(profile, "concat", (10, 10), ((word,), word), post) == 0.0
+
+
+@pytest.mark.parametrize(("word", "bits"), [(LogWord(bits=4), 15), (LogWord(bits=5, steps_per_octave=2), 28)])
+def test_a_decoded_word_holds_the_largest_code(word: LogWord, bits: int) -> None:
+    own = word.at(0, False)
+    words, _ = words_of(np.array([own.max_code]), own)
+    assert int(words[0]).bit_length() == decoded_bits(own) == bits

@@ -25,8 +25,9 @@ def post_energy_pj(
     """
     (read_words, written_words), (sources, result) = words, formats
     energy = 0.0
+    taps = -(-read_words // max(1, written_words))  # of a window, on the mean
     for source in sources:
-        read_parts, write_parts = _parts(kind, source, result, post)
+        read_parts, write_parts = _parts(kind, source, result, (taps, post))
         energy += read_words / len(sources) * sum(profile.part_energy_pj(part) for part in read_parts)
     return energy + written_words * sum(profile.part_energy_pj(part) for part in write_parts)
 
@@ -40,15 +41,17 @@ def decoded_bits(own: Format) -> int:
     return octaves + 1 + (CONSTANT_BITS if steps > 1 else 0) + int(own.signed)
 
 
-def _parts(kind: str, source: Format, result: Format, post: PostProcessing) -> tuple[list[Part], list[Part]]:
+def _parts(
+    kind: str, source: Format, result: Format, taps_post: tuple[int, PostProcessing]
+) -> tuple[list[Part], list[Part]]:
     """Return the parts that work for every word read, and for every word written."""
-    bits = decoded_bits(source)
+    bits, (taps, post) = decoded_bits(source), taps_post
     if kind in ("max pool", "clip"):
         compare = lane_part("comparator", Circuit.ADDER, source.bits)
         keep = lane_part("kept word", Circuit.REGISTER, source.bits)
         return [compare, keep], []
     if kind == "average pool":
-        wide = bits + 8  # sums of up to 256 words; the widest circuit that a lane holds may be wider
+        wide = bits + (taps - 1).bit_length()
         mean = lane_part("reciprocal multiplier", Circuit.MULTIPLIER, RECIPROCAL_BITS, wide)
         return [
             *_decoder(source),
