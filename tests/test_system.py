@@ -109,5 +109,9 @@ def test_a_comparison_shows_system_energy_where_there_is_some(tmp_path: Path) ->
     assert again.rows[1].traffic == comparison.rows[1].traffic
     line = next(line for line in comparison_text(comparison).splitlines() if "energy system" in line)
     assert line.split()[-2] == "–" and line.split()[-1] != "–"
+    areas = next(line for line in comparison_text(comparison).splitlines() if "area system" in line)
+    assert areas.split()[-2] == "–" and float(areas.split()[-1]) == pytest.approx(
+        (comparison.rows[1].area.system_um2 or 0) / 1e6, rel=0.01
+    )
     rows = list(csv.DictReader(StringIO(comparison_csv(comparison))))
     assert rows[0]["energy_system_pj"] == "" and float(rows[1]["energy_system_pj"]) > 0

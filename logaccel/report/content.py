@@ -217,6 +217,7 @@ def comparison_grid(comparison: "Comparison") -> Grid:
         *_system_figures(rows),
         Column(f"area ALU only {area.unit}", tuple(area.text(row.area.alu_um2) for row in rows), "cost"),
         Column(f"area array {area.unit}", tuple(area.text(row.area_um2) for row in rows), "cost"),
+        *_system_areas(rows),
         Column(f"bits moved {bits.unit}", tuple(bits.text(sum(row.bits_moved.values())) for row in rows), "bits"),
         *(
             Column(f"  {key} {bits.unit}", tuple(bits.text(row.bits_moved[key]) for row in rows), "bits")
@@ -244,6 +245,16 @@ def _system_figures(rows: tuple[SimulationResult, ...]) -> list[Column]:
         cells = tuple(NOTHING if traffic is None else in_bits.text(traffic.dram.bits) for traffic in moved)
         figures.append(Column(f"DRAM bits {in_bits.unit}", cells, "cost"))
     return figures
+
+
+def _system_areas(rows: tuple[SimulationResult, ...]) -> list[Column]:
+    """Array and scratchpads; blank where the area of the scratchpads is not known."""
+    areas = [row.area.system_um2 for row in rows]
+    if all(value is None for value in areas):
+        return []
+    scale = area_scale(value for value in areas if value is not None)
+    cells = tuple(NOTHING if value is None else scale.text(value) for value in areas)
+    return [Column(f"area system {scale.unit}", cells, "cost")]
 
 
 def _accuracy_figures(comparison: "Comparison") -> list[Column]:
