@@ -207,7 +207,7 @@ def test_every_access_is_where_plain_loops_find_it(
         return
     with pytest.MonkeyPatch.context() as patch:
         if small:  # windows and chunks that cut everything into pieces change nothing
-            patch.setattr(accesses, "WINDOW_CYCLES", 37)
+            patch.setattr(accesses, "WINDOW_WORDS", 149)
             patch.setattr(transfers, "CHUNK_WORDS", 5)
         assert traced(tiled, mapping, memory) == expected(tiled, mapping, memory)
 

@@ -7,7 +7,7 @@ in a cycle of the array says how long that cycle takes. Words lie in a scratchpa
     filter   k·M + m                    k = (c·R + r)·S + s
     ofmap    pixel·M + m                raw psums and ofmap words alike
 
-from the half of it that the tile uses. A tile is gone through in windows of so many cycles, so memory is bounded.
+from the half of it that the tile uses. A tile is gone through in windows of some cycles, so memory is bounded.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from logaccel.memory.walk import Place, tile_matrix
 from logaccel.schedule.folds import FoldPlan, plan_folds
 
 Counts = NDArray[np.int64]
-WINDOW_CYCLES = 4096
+WINDOW_WORDS = 2**16  # of one edge of the array
 
 READ_IFMAP, READ_FILTER, READ_PSUM, WRITE_PSUM, WRITE_OFMAP = range(5)
 
@@ -75,8 +75,9 @@ class TileAccesses:
         """Yield what is accessed window by window, and the cycle in which the next window starts."""
         elapsed = 0
         end = self.plan.compute_cycles
-        for first in range(0, end, WINDOW_CYCLES):
-            cycles = np.arange(first, min(first + WINDOW_CYCLES, end))
+        step = max(1, WINDOW_WORDS // max(self.tiled.array.rows, self.tiled.array.cols))
+        for first in range(0, end, step):
+            cycles = np.arange(first, min(first + step, end))
             found = [(what, *self._addresses(what, stream, cycles)) for what, stream in self._streams]
             cost = self._cost(found, cycles)
             when = elapsed + np.concatenate(([0], np.cumsum(cost)))
