@@ -22,6 +22,7 @@ from logaccel.report.timeline import MOST_BARS, plot_timeline, timeline_events, 
 from logaccel.result import SimulationResult
 from logaccel.simulation import simulate
 from logaccel.workload import Layer, MatrixShape, Network
+from logaccel.workload.graph import Graph, LayerNode, Pool
 
 LAYERS = (
     Layer(name="conv", in_channels=8, out_channels=12, in_size=13, kernel=3, stride=2, padding=1, groups=2),
@@ -100,6 +101,27 @@ def test_a_tile_runs_between_its_transfers(tmp_path: Path) -> None:
         assert spans["array: compute"][1] == spans["array: drain"][0]
         if "DRAM: out" in spans:
             assert spans["array: drain"][1] <= spans["DRAM: out"][0]
+
+
+def test_work_between_the_layers_of_a_graph_has_its_place(tmp_path: Path) -> None:
+    first = Layer(name="first", in_channels=4, out_channels=8, in_size=8, kernel=3, padding=1)
+    second = first.model_copy(update={"name": "second", "in_channels": 8, "in_size": (4, 4)})
+    graph = Graph(
+        "graph", (4, 8, 8),
+        (
+            LayerNode("first", ("input",), first), Pool("pool", ("first",), "max", (2, 2), (2, 2), (0, 0, 0, 0)),
+            LayerNode("second", ("pool",), second), Pool("mean", ("second",), "average", (4, 4), (1, 1), (0, 0, 0, 0)),
+        ),
+        "mean",
+    )  # fmt: skip
+    arch = load_arch("multiply_8b_16x16").replace(memory=MEMORY, array={"rows": 8, "cols": 8}, clock_mhz=400)
+    result = simulate(graph, arch, batch=2)
+    events = trace_of(result, tmp_path / "t.json")
+    whole = sorted((e for e in events if e["cat"] == "layer"), key=lambda event: event["args"]["cycle"])
+    assert [event["name"] for event in whole] == ["first", "pool", "second", "mean"]
+    ends = [event["args"]["cycle"] + event["args"]["cycles"] for event in whole]
+    assert [event["args"]["cycle"] for event in whole] == [0, *ends[:-1]] and ends[-1] == result.total_cycles
+    assert plot_timeline(result).axes[0].get_xlim() == pytest.approx((0, result.time_us))
 
 
 @given(

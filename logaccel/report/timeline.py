@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 
+from logaccel.costed import PostResult
 from logaccel.errors import ConfigError
 from logaccel.memory.timing import Span
 from logaccel.memory.walk import PlacedTile, walk
@@ -24,11 +25,11 @@ BINS = 1200
 
 
 class Event(NamedTuple):
-    """One resource at work for one tile (or, tile None, for a whole layer); cycles count from the run's start."""
+    """One resource at work for one tile (tile None: for a layer, or for work between layers), in cycles of the run."""
 
     resource: int
     span: Span
-    layer: LayerResult
+    layer: LayerResult | PostResult
     tile: PlacedTile | None
 
 
@@ -44,12 +45,22 @@ def chosen_layers(result: SimulationResult, layer: str | None) -> list[tuple[Lay
     names = [item.name for item in result.layers]
     if layer is not None and layer not in names:
         raise ConfigError(f"--layer: no layer {layer!r}; there are {', '.join(names)}")
-    start, found = 0, []
-    for item in result.layers:
+    found, start = [], 0
+    for index, item in enumerate(result.layers):
+        start += sum(work.total_cycles for work in result.post_work if work.layers_before == index)
         if layer in (None, item.name):
             found.append((item, start))
         start += item.total_cycles
     return found
+
+
+def work_between(result: SimulationResult) -> Iterator[tuple[PostResult, int]]:
+    """Yield the work between the layers of a graph, and the cycle in which each piece starts."""
+    ends = {index + 1: start + item.total_cycles for index, (item, start) in enumerate(chosen_layers(result, None))}
+    for work in result.post_work:
+        start = ends.get(work.layers_before, 0)
+        yield work, start
+        ends[work.layers_before] = start + work.total_cycles
 
 
 def layer_tiles(item: LayerResult, result: SimulationResult) -> Iterator[PlacedTile]:
@@ -59,7 +70,10 @@ def layer_tiles(item: LayerResult, result: SimulationResult) -> Iterator[PlacedT
 
 
 def timeline_events(result: SimulationResult, layer: str | None = None) -> Iterator[Event]:
-    """Yield what every resource does, layer by layer and tile by tile. Raises ConfigError without a memory."""
+    """Yield what every resource does, layer by layer and tile by tile; work between layers comes last.
+
+    Raises ConfigError without a memory.
+    """
     for item, start in chosen_layers(result, layer):
         yield Event(LAYER, Span(start, start + item.total_cycles), item, None)
         for tile in layer_tiles(item, result):
@@ -72,6 +86,9 @@ def timeline_events(result: SimulationResult, layer: str | None = None) -> Itera
         stages = result.arch.post.stages
         if stages:
             yield Event(POST, Span(start + item.total_cycles - stages, start + item.total_cycles), item, None)
+    for work, start in work_between(result) if layer is None else ():
+        for resource in (LAYER, POST) if work.total_cycles else ():
+            yield Event(resource, Span(start, start + work.total_cycles), work, None)
 
 
 def write_timeline(result: SimulationResult, path: str | Path, layer: str | None = None) -> None:
@@ -143,6 +160,8 @@ def plot_timeline(result: SimulationResult, layer: str | None = None) -> ReportF
     """Draw what each resource does over time; where tiles are too many to tell apart, the share of busy time."""
     chosen = chosen_layers(result, layer)
     first, end = chosen[0][1], chosen[-1][1] + chosen[-1][0].total_cycles
+    if layer is None:  # with what lies between the layers
+        first, end = 0, result.total_cycles
     width = max(1, end - first) / BINS
     lanes = [_Lane() for _ in RESOURCES]
     for event in timeline_events(result, layer):
