@@ -12,7 +12,7 @@ from logaccel.arch import ChannelDram, Dataflow, PEArray, load_arch
 from logaccel.errors import ConfigError
 from logaccel.memory.mapper import candidates, evaluate
 from logaccel.memory.tiles import Mapping, TiledLayer
-from logaccel.memory.timing import TileWork, tile_spans, time_tiles
+from logaccel.memory.timing import SteadyChannel, TileWork, tile_spans, time_tiles
 from logaccel.schedule.cycles import compute_cycles
 from logaccel.schedule.folds import plan_folds
 from logaccel.simulation import MEMORY_NOTE, READY_NOTE, simulate
@@ -81,7 +81,7 @@ def test_events_equal_the_stepper(works: list[TileWork], dram: ChannelDram) -> N
     timing = time_tiles(works, dram)
     starts, total, transfers = stepped(works, dram)
     assert (list(timing.start_cycles), timing.total_cycles) == (starts, total)
-    tiles = list(tile_spans(iter(works), dram))
+    tiles = list(tile_spans(iter(works), SteadyChannel(dram)))
     assert [tile.work for tile in tiles] == works
     assert [tile.busy for tile in tiles] == [
         (start, start + work.compute_cycles) for start, work in zip(starts, works, strict=True)
@@ -199,7 +199,11 @@ def test_zero_bandwidth_is_an_error(value: int) -> None:
         ({"bits_per_cycle": 8, "kind": "ddr9"}, "kind must be one of 'channel', 'banked', got 'ddr9'"),
         ({"latency_cycles": 8}, "bits_per_cycle: required, but missing"),
         ({"kind": "banked"}, "device: required, but missing"),
-        ({"kind": "banked", "device": "x", "burst_bits": 8}, "burst_bits: unknown key"),
+        ({"kind": "banked", "device": "ddr4_2400", "burst_bits": 8}, "burst_bits: unknown key"),
+        (
+            {"kind": "banked", "device": "ddr9"},
+            "device: ddr9: no such file, nor a DRAM device of that name; shipped are ddr4_2400, lpddr4_3200",
+        ),
         (7, "must be a mapping of keys, got 7"),
     ],
 )

@@ -2,8 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, field_validator
 
+from logaccel.dram import load_device
+from logaccel.errors import ConfigError
 from logaccel.section import Section
 
 Bytes = Annotated[int, Field(ge=1, le=2**40)]
@@ -38,6 +40,15 @@ class BankedDram(Section):
 
     kind: Literal["banked"]
     device: Annotated[str, Field(min_length=1, description="name of a shipped timing table, or path of one")]
+
+    @field_validator("device")
+    @classmethod
+    def _is_a_device(cls, name: str) -> str:
+        try:
+            load_device(name)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return name
 
 
 def _kind(value: Any) -> str:

@@ -84,6 +84,7 @@ class TiledLayer:
     array: PEArray
     dataflow: Dataflow
     widths: WordWidths
+    clock_mhz: float = 500.0  # of the array: what a DRAM device with its own clock needs to know
 
     @property
     def group_channels(self) -> tuple[int, int]:

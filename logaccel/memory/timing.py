@@ -10,7 +10,7 @@ computed); its computation when it has arrived, the array is idle and the ofmap 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from logaccel.arch import ChannelDram
 
@@ -74,10 +74,35 @@ def transfer_cycles(bits: int, dram: ChannelDram, latency_cycles: int) -> int:
     return latency_cycles + -(-bursts * dram.burst_bits // dram.bits_per_cycle)
 
 
+class Channel(Protocol):
+    """What serves the tiles' transfers, one at a time, in the order in which it is asked."""
+
+    def read(self, tile: int, work: TileWork, start: int) -> int:
+        """Return when what a tile reads has arrived, if the channel begins in cycle `start`."""
+
+    def write(self, tile: int, work: TileWork, start: int) -> int:
+        """Return when what a tile writes is written."""
+
+
+@dataclass(frozen=True)
+class SteadyChannel:
+    """A channel of one bandwidth; reads pay its latency, writes are posted."""
+
+    dram: ChannelDram
+
+    def read(self, tile: int, work: TileWork, start: int) -> int:
+        """Return when what a tile reads has arrived."""
+        return start + transfer_cycles(work.read_bits, self.dram, self.dram.latency_cycles)
+
+    def write(self, tile: int, work: TileWork, start: int) -> int:
+        """Return when what a tile writes is written."""
+        return start + transfer_cycles(work.write_bits, self.dram, 0)
+
+
 def time_tiles(works: Sequence[TileWork], dram: ChannelDram) -> TileTiming:
     """Return when the tiles run. tests/test_memory.py steps the same cycle by cycle."""
     starts, total = [], 0
-    for tile in tile_spans(works, dram):
+    for tile in tile_spans(works, SteadyChannel(dram)):
         starts.append(tile.busy.start)
         total = max(total, tile.busy.end, tile.write.end)
     return TileTiming(tuple(starts), total)
@@ -104,33 +129,43 @@ class TileSpans(NamedTuple):
     write: Span
 
 
-def tile_spans(works: Iterable[TileWork], dram: ChannelDram) -> Iterator[TileSpans]:
+def tile_spans(works: Iterable[TileWork], dram: Channel) -> Iterator[TileSpans]:
     """Yield the tiles in order, each once its write-back is known: one pass that holds three of them."""
     channel = before = last = 0  # the channel is free; the last two tiles have left the array
     waiting: deque[TileSpans] = deque()
-    for work in works:
-        cycles = transfer_cycles(work.read_bits, dram, dram.latency_cycles)
-        start = max(channel, before) if cycles else before
-        read = Span(start, start + cycles)
-        channel = read.end if cycles else channel
+    index = -1
+    for index, work in enumerate(works):
+        start = max(channel, before)
+        read = Span(start, dram.read(index, work, start)) if work.read_bits else Span(before, before)
+        channel = read.end if read.cycles else channel
         drained = 0
         if len(waiting) == 2:
-            tile = _written(waiting.popleft(), channel, dram)
+            tile = _written(index - 2, waiting.popleft(), channel, dram)
             channel, drained = max(channel, tile.write.end), tile.write.end
             yield tile
         start = max(read.end, last, drained)
         before, last = last, start + work.busy_cycles
         waiting.append(TileSpans(work, read, Span(start, last), Span(last, last)))
-    for tile in waiting:
-        tile = _written(tile, channel, dram)
+    for later, tile in enumerate(waiting):
+        tile = _written(index + 1 - len(waiting) + later, tile, channel, dram)
         channel = max(channel, tile.write.end)
         yield tile
 
 
-def _written(tile: TileSpans, channel: int, dram: ChannelDram) -> TileSpans:
-    """Write a tile back on a channel that is free from a cycle on; writes are posted: they pay no latency."""
-    cycles = transfer_cycles(tile.work.write_bits, dram, 0)
-    if not cycles:
+def _written(index: int, tile: TileSpans, channel: int, dram: Channel) -> TileSpans:
+    """Write a tile back on a channel that is free from a cycle on."""
+    if not tile.work.write_bits:
         return tile
     start = max(channel, tile.busy.end)
-    return tile._replace(write=Span(start, start + cycles))
+    return tile._replace(write=Span(start, dram.write(index, tile.work, start)))
+
+
+def waits(tiles: Iterable[TileSpans]) -> tuple[int, int, int]:
+    """Return the cycle in which the last tile is written, and the cycles that the array waits for reads and writes."""
+    last = end = dram = drain = 0
+    for tile in tiles:
+        arrived = min(max(tile.read.end, last), tile.busy.start)
+        dram, drain = dram + arrived - last, drain + tile.busy.start - arrived
+        last = tile.busy.end
+        end = max(end, last, tile.write.end)
+    return end, dram, drain + end - last

@@ -3,25 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 from logaccel.arch import Dataflow, Memory, PEArray
 from logaccel.memory.mapper import channel_of
-from logaccel.memory.tiles import Block, Mapping, TiledLayer, blocks
-from logaccel.memory.timing import Span, TileSpans, tile_spans
+from logaccel.memory.places import Place, places
+from logaccel.memory.tiles import Mapping, TiledLayer
+from logaccel.memory.timing import Span, SteadyChannel, TileSpans, tile_spans
 from logaccel.memory.waits import tile_works
 from logaccel.schedule.folds import plan_folds
 from logaccel.workload import MatrixShape
-
-
-class Place(NamedTuple):
-    """The block of a layer that a tile computes: first and end along each axis."""
-
-    group: int
-    images: Block
-    ofmap_rows: Block
-    ofmap_channels: Block  # of the group
-    ifmap_channels: Block  # of the group
 
 
 @dataclass(frozen=True)
@@ -34,25 +24,6 @@ class PlacedTile:
     drain: Span
 
 
-def places(tiled: TiledLayer, mapping: Mapping) -> Iterator[Place]:
-    """Yield the blocks of the tiles in the order in which logaccel.memory.tiles draws their loops."""
-    ofmap_channels, ifmap_channels = tiled.group_channels
-    slices = blocks(ofmap_channels, mapping.ofmap_channels)
-    depths = blocks(ifmap_channels, mapping.ifmap_channels)
-    maps = [
-        (images, rows)
-        for images in blocks(tiled.batch, mapping.images)
-        for rows in blocks(tiled.layer.out_size[0], mapping.ofmap_rows)
-    ]
-    outer = mapping.order == "channels"
-    for group in range(tiled.layer.groups):
-        for first in slices if outer else maps:
-            for second in maps if outer else slices:
-                (images, rows), channels = (second, first) if outer else (first, second)
-                for depth in depths:
-                    yield Place(group, images, rows, channels, depth)  # type: ignore[arg-type]
-
-
 def tile_matrix(tiled: TiledLayer, place: Place) -> MatrixShape:
     """Return the matrix product of a tile."""
     images, rows, channels, depth = (end - first for first, end in place[1:])
@@ -62,7 +33,7 @@ def tile_matrix(tiled: TiledLayer, place: Place) -> MatrixShape:
 
 def walk(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[PlacedTile]:
     """Yield every tile of a layer with its times, in cycles after the layer's start; holds a few at a time."""
-    timed = tile_spans(tile_works(tiled, mapping, memory), channel_of(memory))
+    timed = tile_spans(tile_works(tiled, mapping, memory), SteadyChannel(channel_of(memory)))
     for index, (place, spans) in enumerate(zip(places(tiled, mapping), timed, strict=True)):
         end = spans.busy.end
         drain = drain_cycles(tile_matrix(tiled, place), tiled.array, tiled.dataflow)

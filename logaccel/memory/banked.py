@@ -1,0 +1,98 @@
+"""The channel of a DRAM device with banks: what open rows, conflicts and refresh make of the tiles' transfers.
+
+The device has its own clock. A transfer begins with the device's clock at or after the array's, and has ended with
+the first array cycle at or after its last data.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, floor
+
+import numpy as np
+
+from logaccel.arch import BankedDram, ChannelDram
+from logaccel.dram import Device, load_device
+from logaccel.memory.places import NOTHING, Layout, Place, Runs, places
+from logaccel.memory.tiles import Mapping, TiledLayer
+from logaccel.memory.timing import TileWork
+
+MOST_BITS_PER_CYCLE = 2**20
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """What the bursts of a layer met, and how often the device was refreshed until the last of them."""
+
+    hits: int
+    misses: int
+    conflicts: int
+    refreshes: int
+
+
+class BankedChannel:
+    """Serves the transfers of one layer's tiles, each asked for once and in order (reads and writes apart)."""
+
+    def __init__(self, tiled: TiledLayer, mapping: Mapping, dram: BankedDram) -> None:
+        from logaccel.dram.kernel import new_state, transfer  # loads the compiler: only where it is needed
+
+        device = load_device(dram.device)
+        clocks = device.clocks
+        self._transfer, self._ratio = transfer, clock_ratio(device, tiled.clock_mhz)
+        self._clocks, self._state, self._banks = new_state(clocks)
+        self._layout = Layout(tiled, clocks.burst_bits)
+        self._places: Iterator[Place] = places(tiled, mapping)
+        self._ahead: dict[int, Place] = {}  # of tiles that are read or passed and not yet written back
+        self._next = 0
+
+    def read(self, tile: int, work: TileWork, start: int) -> int:
+        """Return when what a tile reads has arrived: the ifmap, then the filters."""
+        place = self._place(tile)
+        return self._move(
+            start,
+            self._layout.ifmap(place) if work.ifmap_read_bits else NOTHING,
+            self._layout.filter(place) if work.filter_read_bits else NOTHING,
+            write=False,
+        )
+
+    def write(self, tile: int, work: TileWork, start: int) -> int:
+        """Return when what a tile writes is written."""
+        return self._move(start, self._layout.ofmap(self._place(tile)), NOTHING, write=True)
+
+    @property
+    def rows(self) -> RowCounts:
+        """Counts up to now."""
+        from logaccel.dram.kernel import CONFLICTS, HITS, MISSES, REFRESHES
+
+        return RowCounts(*(int(self._state[field]) for field in (HITS, MISSES, CONFLICTS, REFRESHES)))
+
+    def _move(self, start: int, first: Runs, second: Runs, write: bool) -> int:
+        over, under = self._ratio.numerator, self._ratio.denominator
+        clock = -(-start * over // under)
+        blocks = np.array((first, second), dtype=np.int64)
+        end = int(self._transfer(self._clocks, self._state, self._banks, clock, blocks, write))
+        return -(-end * under // over)
+
+    def _place(self, tile: int) -> Place:
+        while self._next <= tile:
+            self._ahead[self._next] = next(self._places)
+            self._ahead.pop(self._next - 3, None)  # written back, if it had anything to write
+            self._next += 1
+        return self._ahead[tile]
+
+
+def clock_ratio(device: Device, clock_mhz: float) -> Fraction:
+    """Return the device's clocks an array cycle."""
+    return (Fraction(str(device.clock_mhz.value)) / Fraction(str(clock_mhz))).limit_denominator(10**6)
+
+
+def fastest_channel(dram: BankedDram, clock_mhz: float) -> ChannelDram:
+    """Return a channel that no transfer of the device beats: data end on end, and CL before what is read."""
+    device = load_device(dram.device)
+    clocks, ratio = device.clocks, clock_ratio(device, clock_mhz)
+    bits = ceil(Fraction(clocks.burst_bits, clocks.burst) * ratio)
+    return ChannelDram(
+        bits_per_cycle=bits if bits <= MOST_BITS_PER_CYCLE else None,
+        latency_cycles=floor(clocks.cl / ratio),
+        burst_bits=clocks.burst_bits,
+    )

@@ -1,0 +1,162 @@
+"""Tiles on a DRAM device with banks: addresses bit by bit, the whole schedule against the machine of test_dram."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from memory_cases import tiled_layers
+from test_dram import CLOCKS, Machine
+
+from logaccel.arch import BankedDram
+from logaccel.dram import Clocks, device
+from logaccel.memory.banked import BankedChannel, RowCounts, fastest_channel
+from logaccel.memory.mapper import candidates
+from logaccel.memory.places import Layout, Place, Runs, places
+from logaccel.memory.tiles import Mapping, TiledLayer
+from logaccel.memory.timing import SteadyChannel, TileWork, tile_spans, waits
+
+
+def bits_of(runs: Runs) -> list[int]:
+    return [
+        runs.first + outer * runs.outer_stride + inner * runs.stride + bit
+        for outer in range(runs.outer_times)
+        for inner in range(runs.times)
+        for bit in range(runs.bits)
+    ]
+
+
+class Words:
+    """Every word of a layer's tensors and the bits that it has in DRAM, tensor after tensor, in loops."""
+
+    def __init__(self, tiled: TiledLayer, burst_bits: int) -> None:
+        self.tiled, layer, widths = tiled, tiled.layer, tiled.widths
+        at = 0
+        self.bits: dict[tuple[object, ...], range] = {}
+        tensors = (
+            ("ifmap", (tiled.batch, layer.in_channels, *layer.in_size), widths.ifmap_bits),
+            ("filter", (layer.out_channels, tiled.group_channels[1], *layer.kernel), widths.filter_bits),
+            ("ofmap", (tiled.batch, layer.out_channels, *layer.out_size), widths.ofmap_bits),
+        )
+        for name, (a, b, c, d), width in tensors:
+            while at % burst_bits:
+                at += 1
+            for word in ((name, i, j, k, x) for i in range(a) for j in range(b) for k in range(c) for x in range(d)):
+                self.bits[word] = range(at, at + width)
+                at += width
+
+    def of(self, words: Iterable[tuple[object, ...]]) -> list[int]:
+        """Return the bits of these words, in the order of the tensor."""
+        return sorted(bit for word in words for bit in self.bits[word])
+
+    def ifmap(self, place: Place) -> list[int]:
+        layer, c_all = self.tiled.layer, self.tiled.group_channels[1]
+        lines = [p * layer.stride[0] + r * layer.dilation[0] - layer.padding[0] for p in range(*place.ofmap_rows)
+                 for r in range(layer.kernel[0])]  # fmt: skip
+        return self.of(
+            ("ifmap", n, place.group * c_all + c, h, w)
+            for n in range(*place.images)
+            for c in range(*place.ifmap_channels)
+            for h in range(min(lines), max(lines) + 1)
+            if 0 <= h < layer.in_size[0]
+            for w in range(layer.in_size[1])
+        )
+
+    def filter(self, place: Place) -> list[int]:
+        layer, m_all = self.tiled.layer, self.tiled.group_channels[0]
+        return self.of(
+            ("filter", place.group * m_all + m, c, r, s)
+            for m in range(*place.ofmap_channels)
+            for c in range(*place.ifmap_channels)
+            for r in range(layer.kernel[0])
+            for s in range(layer.kernel[1])
+        )
+
+    def ofmap(self, place: Place) -> list[int]:
+        layer, m_all = self.tiled.layer, self.tiled.group_channels[0]
+        return self.of(
+            ("ofmap", n, place.group * m_all + m, p, q)
+            for n in range(*place.images)
+            for m in range(*place.ofmap_channels)
+            for p in range(*place.ofmap_rows)
+            for q in range(layer.out_size[1])
+        )
+
+
+@given(tiled=tiled_layers(), pick=st.integers(0, 10_000), burst_bits=st.integers(1, 70))
+@settings(max_examples=40, deadline=None)
+def test_runs_are_the_bits_of_the_words(tiled: TiledLayer, pick: int, burst_bits: int) -> None:
+    space = list(candidates(tiled))
+    mapping = space[pick % len(space)]
+    words, layout = Words(tiled, burst_bits), Layout(tiled, burst_bits)
+    for place, work in zip(places(tiled, mapping), tiled.tiles(mapping), strict=True):
+        assert bits_of(layout.ifmap(place)) == words.ifmap(place)
+        assert bits_of(layout.filter(place)) == words.filter(place)
+        assert bits_of(layout.ofmap(place)) == words.ofmap(place)
+        assert work.ifmap_read_bits in (0, len(words.ifmap(place)))
+
+
+class SteppedChannel:
+    """Serves transfers by stepping the device's banks; addresses come word by word."""
+
+    def __init__(self, tiled: TiledLayer, mapping: Mapping, clocks: Clocks, ratio: Fraction) -> None:
+        self.machine, self.ratio = Machine(clocks), ratio
+        self.words, self.places = Words(tiled, clocks.burst_bits), list(places(tiled, mapping))
+
+    def read(self, tile: int, work: TileWork, start: int) -> int:
+        place = self.places[tile]
+        parts = [self.words.ifmap(place)] * (work.ifmap_read_bits > 0)
+        parts += [self.words.filter(place)] * (work.filter_read_bits > 0)
+        return self.serve(start, [run for part in parts for run in on_end(part)], False)
+
+    def write(self, tile: int, work: TileWork, start: int) -> int:
+        return self.serve(start, on_end(self.words.ofmap(self.places[tile])), True)
+
+    def serve(self, start: int, runs: list[tuple[int, int]], write: bool) -> int:
+        clock = 0
+        while clock < start * self.ratio:
+            clock += 1
+        done, cycle = self.machine.serve(clock, runs, write), start
+        while cycle * self.ratio < done:
+            cycle += 1
+        return cycle
+
+
+def on_end(bits: list[int]) -> list[tuple[int, int]]:
+    """Return sorted bits as runs: first bit and length of each."""
+    runs: list[tuple[int, int]] = []
+    for bit in bits:
+        if runs and sum(runs[-1]) == bit:
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        else:
+            runs.append((bit, 1))
+    return runs
+
+
+@given(
+    tiled=tiled_layers(),
+    pick=st.integers(0, 10_000),
+    clocks=CLOCKS,
+    array_mhz=st.sampled_from([200.0, 333.3, 500.0, 1200.0, 1700.0]),
+)
+@settings(max_examples=40, deadline=None)
+def test_a_schedule_on_banks_equals_the_stepped_one(
+    tiled: TiledLayer, pick: int, clocks: Clocks, array_mhz: float
+) -> None:
+    tiled = replace(tiled, clock_mhz=array_mhz)
+    space = list(candidates(tiled))
+    mapping = space[pick % len(space)]
+    works = list(tiled.tiles(mapping))[:12]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(device.Device, "clocks", clocks)
+        channel = BankedChannel(tiled, mapping, BankedDram(kind="banked", device="ddr4_2400"))
+        stepped = SteppedChannel(tiled, mapping, clocks, Fraction(1200) / Fraction(str(array_mhz)))
+        spans = list(tile_spans(works, channel))
+        assert spans == list(tile_spans(works, stepped))
+        assert channel.rows == RowCounts(**stepped.machine.counts)
+        fastest = fastest_channel(BankedDram(kind="banked", device="ddr4_2400"), array_mhz)
+    assert waits(tile_spans(works, SteadyChannel(fastest)))[0] <= waits(spans)[0]
+    total, dram, drain = waits(spans)
+    assert total == sum(work.busy_cycles for work in works) + dram + drain
