@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logaccel.arch import Memory
+from logaccel.memory.places import Place
 from logaccel.memory.tiles import TiledLayer
-from logaccel.memory.walk import Place, tile_matrix
+from logaccel.memory.walk import tile_matrix
 from logaccel.schedule.folds import FoldPlan, plan_folds
 
 Counts = NDArray[np.int64]
