@@ -11,7 +11,7 @@ from graph_cases import AFTER, CONSTANTS, STEM, helper, normal, residual_net, sa
 
 from logaccel import load_arch, load_trace, simulate
 from logaccel.cli import main
-from logaccel.evaluation import GraphRun, calibrate, evaluate
+from logaccel.evaluation import Calibration, GraphRun, calibrate, evaluate, load_formats
 from logaccel.evaluation.run import NodeRun
 from logaccel.model.onnx_import import load_onnx
 
@@ -239,3 +239,45 @@ def test_an_image_costs_what_its_graph_costs(folder: Path, command: Commands, wi
     assert code == 0
     told = json.loads(said)
     assert told["batch"] == 2 and [work["kind"] for work in told["post_work"]][-1] == "concat"
+
+
+def test_calibrate_writes_what_evaluate_takes(folder: Path, command: Commands) -> None:
+    model, images, formats = folder / "net.onnx", folder / "images.npy", folder / "f.yaml"
+    how = [
+        "--method",
+        "least_output_error",
+        "--channel-scales",
+        "weights",
+        "--weight-bits",
+        5,
+        "--activation-bits",
+        4.5,
+    ]
+    code, said, _ = command("calibrate", model, images, "-o", formats, *how, "--correct-bias")
+    assert code == 0 and said.startswith(f"{formats}: net on shift_4b_16x16, 10 images\n")
+    assert "/second/Conv" in said and "corrected biases: all layers" in said
+    network, arch, values = load_onnx(model), load_arch("shift_4b_16x16"), np.load(images)
+    wanted = Calibration(
+        "least_output_error", channel_scales="weights", weight_bits=5, activation_bits=4.5, correct_bias=True
+    )
+    chosen = calibrate(network, arch, values, wanted)
+    assert load_formats(formats) == chosen
+    code, said, _ = command("evaluate", model, images, "--json", "--formats", formats)
+    assert code == 0 and json.loads(said) == evaluate(GraphRun(network, arch, chosen), values).to_dict()
+    code, other, _ = command("evaluate", model, images, "--json", *how, "--correct-bias")
+    assert code == 0 and other == said
+    for arguments, message in (
+        (
+            ("evaluate", model, images, "--formats", formats, "--correct-bias"),
+            f"--formats {formats}: holds what a calib",
+        ),
+        (("calibrate", model, images, "-o", formats, "--method", "best"), "calibration: method must be one of max, "),
+        (
+            ("calibrate", model, images, "-o", formats, "--weight-bits", 1),
+            "calibration: weight_bits must be at least 2",
+        ),
+        (("calibrate", model, images, "-o", folder / "no" / "f.yaml"), f"{folder}/no/f.yaml: no such folder"),
+    ):
+        code, said, error = command(*arguments)
+        assert (code, said) == (2, "") and error.startswith(f"error: {message}"), error
+    assert load_formats(formats) == chosen

@@ -79,6 +79,10 @@ class Architecture(Section):
             raise ValueError("\n".join(faults))
         return self
 
+    def faults(self) -> list[str]:
+        """Return what no hardware could do with these words, settings of single layers left aside."""
+        return _faults("", self)
+
     def for_layer(self, name: str, index: int, count: int) -> "Architecture":
         """Return the architecture as one layer sees it: `first`, then `last`, then its own name applied."""
         keys = [key for key, hit in (("first", index == 0), ("last", index == count - 1)) if hit] + [name]

@@ -1,4 +1,4 @@
-"""`logaccel evaluate`: a trained network on the simulated machine."""
+"""`logaccel evaluate` and `logaccel calibrate`: a trained network on the simulated machine, and in which formats."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,8 +7,21 @@ import typer
 
 from logaccel.cli.app import app
 from logaccel.cli.inputs import load_architectures, open_array
-from logaccel.cli.options import BackendOption, EngineOption, JsonOption, OutputOption, SetOption
+from logaccel.cli.options import (
+    ActivationBitsOption,
+    BackendOption,
+    ChannelScalesOption,
+    CorrectBiasOption,
+    EngineOption,
+    JsonOption,
+    MethodOption,
+    OutputOption,
+    PercentileOption,
+    SetOption,
+    WeightBitsOption,
+)
 from logaccel.cli.output import check_folder, interruptible, print_json, progress
+from logaccel.errors import ConfigError
 
 CALIBRATION_IMAGES = 16
 
@@ -28,7 +41,12 @@ def evaluate(
     calibration: Annotated[
         Path | None, typer.Option(help="images (.npy) to calibrate on; default: the first 16")
     ] = None,
-    method: Annotated[str, typer.Option(help="max, percentile or least_squares")] = "least_squares",
+    method: MethodOption = "least_squares",
+    percentile: PercentileOption = 99.99,
+    channel_scales: ChannelScalesOption = "none",
+    weight_bits: WeightBitsOption = None,
+    activation_bits: ActivationBitsOption = None,
+    correct_bias: CorrectBiasOption = False,
     formats: Annotated[
         Path | None, typer.Option(help="formats (.yaml) of an earlier run, instead of calibrating")
     ] = None,
@@ -48,13 +66,17 @@ def evaluate(
             check_folder(path)
     accelerator, network, data = load_architectures([arch], settings)[0], load_onnx(model), open_array(images)
     shape = network.graph.input_shape
+    choices = method, percentile, channel_scales, weight_bits, activation_bits, correct_bias
+    wanted = evaluation.Calibration(*choices)  # type: ignore[arg-type]
     if formats is not None:
+        if wanted != evaluation.Calibration():
+            raise ConfigError(f"--formats {formats}: holds what a calibration chose; leave out how to calibrate")
         chosen = evaluation.load_formats(formats)
     else:
         check_images(data[:1], shape, str(images))
         samples = data[:CALIBRATION_IMAGES] if calibration is None else open_array(calibration)
         samples = check_images(samples, shape, str(images if calibration is None else calibration))
-        chosen = evaluation.calibrate(network, accelerator, samples, method)  # type: ignore[arg-type]
+        chosen = evaluation.calibrate(network, accelerator, samples, wanted)
     run = evaluation.GraphRun(network, accelerator, chosen, engine, backend)
     if save_formats is not None:
         evaluation.save_formats(chosen, network.name, save_formats)
@@ -73,3 +95,35 @@ def evaluate(
         write_whole(output, result.summary() + "\n")
     else:
         typer.echo(result.summary())
+
+
+@app.command()
+def calibrate(
+    model: Annotated[Path, typer.Argument(help="trained network (.onnx)")],
+    images: Annotated[Path, typer.Argument(help="images to calibrate on (.npy), N first, normalised as in training")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="formats to write (.yaml), for `evaluate --formats`")],
+    arch: Annotated[str, typer.Option("--arch", "-a", help="architecture: a shipped name or a YAML file")] = (
+        "shift_4b_16x16"
+    ),
+    settings: SetOption = None,
+    method: MethodOption = "least_squares",
+    percentile: PercentileOption = 99.99,
+    channel_scales: ChannelScalesOption = "none",
+    weight_bits: WeightBitsOption = None,
+    activation_bits: ActivationBitsOption = None,
+    correct_bias: CorrectBiasOption = False,
+) -> None:
+    """Choose the formats of a trained network's tensors on some images, and write them."""
+    from logaccel import evaluation
+    from logaccel.evaluation.formats import check_images, formats_summary
+    from logaccel.model.onnx_import import load_onnx
+
+    check_folder(output)
+    choices = method, percentile, channel_scales, weight_bits, activation_bits, correct_bias
+    wanted = evaluation.Calibration(*choices)  # type: ignore[arg-type]
+    accelerator, network = load_architectures([arch], settings)[0], load_onnx(model)
+    samples = check_images(open_array(images), network.graph.input_shape, str(images))
+    chosen = evaluation.calibrate(network, accelerator, samples, wanted)
+    evaluation.save_formats(chosen, network.name, output)
+    typer.echo(f"{output}: {network.name} on {accelerator.name}, {len(samples)} images\n")
+    typer.echo(formats_summary(chosen, network.graph))

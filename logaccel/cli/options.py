@@ -49,3 +49,21 @@ SimulationPlotOption = Annotated[
         help="draw a figure (.png, .svg or .pdf); roofline: that of a memory, into roofline.png unless a file is given",
     ),
 ]
+MethodOption = Annotated[
+    str, typer.Option(help="full-scale ranges by max, percentile, least_squares or least_output_error")
+]
+PercentileOption = Annotated[
+    float, typer.Option(min=50, max=100, help="share of the magnitudes, in per cent, that do not saturate")
+]
+ChannelScalesOption = Annotated[
+    str, typer.Option(help="powers of two by ofmap channel in the weights: none, weights or batch_norm")
+]
+WeightBitsOption = Annotated[
+    float | None, typer.Option(metavar="BITS", help="choose each layer's weight word: mean bits a weight, at most")
+]
+ActivationBitsOption = Annotated[
+    float | None, typer.Option(metavar="BITS", help="choose each layer's activation word: mean bits a value, at most")
+]
+CorrectBiasOption = Annotated[
+    bool, typer.Option("--correct-bias", help="take mean errors of channels back in the bias")
+]

@@ -1,4 +1,4 @@
-"""Which format each tensor of a graph has: words from the architecture, full-scale ranges from images.
+"""Which format each tensor of a graph has, in memory and as YAML: words from the architecture, ranges of its own.
 
 Tensors that hold the same codes (before and after a max pool, a concat, a pad, …) share one format and form
 a *set*. The word of a set is the activation word of the first layer that its values reach without passing
@@ -6,121 +6,76 @@ another layer, or the output word of the last layer where they reach none.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
-from logaccel.arch import Architecture
+from logaccel.arch import Architecture, LayerSettings
 from logaccel.errors import ConfigError, TraceError
 from logaccel.formats import Format, LinearWord, LogWord
-from logaccel.formats.calibrate import best_fsr
-from logaccel.formats.number import FSR_MAX, FSR_MIN, AnyFormat
-from logaccel.model.model import Model
-from logaccel.model.reference import run_float
-from logaccel.quantization import describe, format_sets, layer_architectures, non_negative, set_words
+from logaccel.formats.number import AnyFormat
+from logaccel.quantization import describe, format_sets, layer_architectures, set_words
 from logaccel.result import write_whole
 from logaccel.section import Section, problems
 from logaccel.trace import Tensor
-from logaccel.workload.graph import INPUT, Graph
+from logaccel.workload.graph import Graph
 
-Method = Literal["max", "percentile", "least_squares"]
-METHODS: tuple[Method, ...] = ("max", "percentile", "least_squares")
-MOST_SAMPLES = 2**22  # values of one set that a calibration looks at
+LARGEST_SCALE = 15  # a lane's shift of a channel has four bits
 
 
 @dataclass(frozen=True)
 class GraphFormats:
-    """The format of every tensor of a graph (`input` and each node) and of every layer's filters."""
+    """The format of every tensor of a graph (`input` and each node) and of every layer's filters.
+
+    scales: by layer, for every ofmap channel the s ≥ 0 of the 2^s that its weights are stored with; the channel's
+    psum has an LSB 2^s finer. biases: by layer, what the lane adds instead of the trained bias. layers: settings
+    of layers beside those of the architecture, in whose words the formats are.
+    """
 
     tensors: dict[str, Format]
     filters: dict[str, Format]
+    scales: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    biases: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    layers: dict[str, LayerSettings] = field(default_factory=dict)
+
+    def architecture(self, arch: Architecture) -> Architecture:
+        """Return the architecture with the settings of these formats. Raises ConfigError where no PE can do them."""
+        if not self.layers:
+            return arch
+        settings = {name: own.model_dump(exclude_none=True) for name, own in arch.layers.items()}
+        for name, own in self.layers.items():
+            settings[name] = settings.get(name, {}) | own.model_dump(exclude_none=True)
+        return arch.replace(layers=settings)
 
 
-def calibrate(
-    model: Model, arch: Architecture, images: Tensor, method: Method = "least_squares", percentile: float = 99.99
-) -> GraphFormats:
-    """Choose the full-scale range of every set of tensors on a few images, and of every filter.
-
-    max: the smallest range in which nothing saturates; percentile: in which that share of the magnitudes does
-    not; least_squares: the least squared error. Filters take the same method, percentile the maximum.
-    A set is signed where one of its tensors may hold a negative. Raises ConfigError for a wrong method.
-    """
-    if method not in METHODS:
-        raise ConfigError(f"calibration: method must be one of {', '.join(METHODS)}, got {method!r}")
-    if not 50.0 <= percentile <= 100.0:
-        raise ConfigError(f"calibration: percentile must be 50 … 100, got {percentile}")
-    graph = model.graph
-    sets, words = format_sets(graph), set_words(graph, arch)
-    sure = non_negative(graph, input_too=bool(images.min() >= 0))
-    members: dict[str, list[str]] = {}
-    for name, own in sets.items():
-        members.setdefault(own, []).append(name)
-    signed = {own: any(name not in sure for name in names) for own, names in members.items()}
-    samples: dict[str, list[NDArray[np.float32]]] = {own: [] for own in members}
-    for name, value in _all_tensors(model, images):
-        share = MOST_SAMPLES // max(len(members[sets[name]]), 1)
-        samples[sets[name]].append(np.ravel(value)[:: max(1, -(-value.size // share))])
-    chosen = {
-        own: _format(words[own], np.concatenate(samples[own]), signed[own], method, percentile) for own in members
-    }
-    archs = layer_architectures(arch, graph.layers)
-    filters = {
-        layer.name: _format(
-            layer_arch.weight,
-            model.parameters[layer.name].filter,
-            True,
-            "max" if method == "percentile" else method,
-            100.0,
-        )
-        for layer, layer_arch in zip(graph.layers, archs, strict=True)
-    }
-    return GraphFormats({name: chosen[own] for name, own in sets.items()}, filters)
-
-
-def _all_tensors(model: Model, images: Tensor) -> Any:
-    yield INPUT, images
-    yield from ((node.name, value) for node, value in run_float(model, images))
-
-
-def _format(
-    word: LinearWord | LogWord, values: NDArray[np.float32], signed: bool, method: Method, percentile: float
-) -> Format:
-    signed = signed and word.bits > 1
-    if method == "least_squares":
-        return word.at(best_fsr(values, word, signed), signed)
-    magnitudes = np.abs(values) if signed else np.maximum(values, 0)
-    peak = float(magnitudes.max()) if method == "max" else float(np.percentile(magnitudes, percentile))
-    for fsr in range(FSR_MIN, FSR_MAX + 1):
-        made = word.at(fsr, signed)
-        if _largest(made) >= peak:
-            return made if peak > 0 else word.at(0, signed)
-    return word.at(FSR_MAX, signed)
-
-
-def _largest(number_format: Format) -> float:
-    from logaccel.formats.encode import decode
-
-    return float(decode(np.array([number_format.max_code]), number_format)[0])
+Exponents = tuple[Annotated[int, Field(ge=0, le=LARGEST_SCALE)], ...]
+Numbers = tuple[Annotated[float, Field(allow_inf_nan=False)], ...]
 
 
 class _FormatsFile(Section):
     network: str
+    layers: dict[str, LayerSettings] = {}
     tensors: dict[str, AnyFormat] = Field(min_length=1)
     filters: dict[str, AnyFormat] = Field(min_length=1)
+    scales: dict[str, Annotated[Exponents, Field(strict=False)]] = {}
+    biases: dict[str, Annotated[Numbers, Field(strict=False)]] = {}
 
 
 def save_formats(formats: GraphFormats, network: str, path: str | Path) -> None:
     """Write formats as YAML, whole or not at all."""
-    tree = {
-        "network": network,
-        "tensors": {name: chosen.model_dump() for name, chosen in formats.tensors.items()},
-        "filters": {name: chosen.model_dump() for name, chosen in formats.filters.items()},
-    }
+    tree: dict[str, Any] = {"network": network}
+    if formats.layers:
+        tree["layers"] = {name: own.model_dump(exclude_none=True) for name, own in formats.layers.items()}
+    tree["tensors"] = {name: chosen.model_dump() for name, chosen in formats.tensors.items()}
+    tree["filters"] = {name: chosen.model_dump() for name, chosen in formats.filters.items()}
+    for key, own in (("scales", formats.scales), ("biases", formats.biases)):
+        if own:
+            tree[key] = {name: list(values) for name, values in own.items()}
     write_whole(path, yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120))
 
 
@@ -135,14 +90,25 @@ def load_formats(path: str | Path) -> GraphFormats:
         raise ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         raise ConfigError(problems(error, str(path))) from None
-    return GraphFormats(dict(read.tensors), dict(read.filters))
+    return GraphFormats(dict(read.tensors), dict(read.filters), dict(read.scales), dict(read.biases), dict(read.layers))
 
 
 def check_formats(formats: GraphFormats, graph: Graph, arch: Architecture) -> None:
-    """Refuse formats that do not fit graph and architecture. Raises ConfigError, one line for every problem."""
+    """Refuse formats that do not fit graph and architecture, as `formats.architecture` returns it.
+
+    Raises ConfigError, one line for every problem.
+    """
     sets, words = format_sets(graph), set_words(graph, arch)
     archs = dict(zip((node.name for node in graph.layer_nodes), layer_architectures(arch, graph.layers), strict=True))
-    faults = []
+    channels = {layer.name: layer.out_channels for layer in graph.layers}
+    by_channel = [(key, *item) for key in ("scales", "biases") for item in getattr(formats, key).items()]
+    faults = [
+        f"formats: {key} {name}: must be {channels[name]} numbers, one an ofmap channel, got {len(values)}"
+        if name in channels
+        else f"formats: {key} {name}: {graph.name} has no layer of that name"
+        for key, name, values in by_channel
+        if channels.get(name) != len(values)
+    ]
 
     def check(
         what: str, names: list[str], given: dict[str, Format], word: Callable[[str], LinearWord | LogWord]
@@ -169,6 +135,22 @@ def check_formats(formats: GraphFormats, graph: Graph, arch: Architecture) -> No
         ]
     if faults:
         raise ConfigError("\n".join(faults))
+
+
+def formats_summary(formats: GraphFormats, graph: Graph) -> str:
+    """Return each layer's formats as text, and the mean bits over all weights and over the values of all ifmaps."""
+    lines = [f"{'layer':32} {'ifmap':>36} {'filter':>36} {'ofmap':>36} {'scales':>7}"]
+    bits, counts = [0, 0], [0, 0]
+    for node in graph.layer_nodes:
+        own = (formats.tensors[node.inputs[0]], formats.filters[node.name], formats.tensors[node.name])
+        scales = formats.scales.get(node.name)
+        shown = "" if scales is None else f"0…{max(scales)}"
+        lines.append(f"{node.name[-32:]:32} " + " ".join(f"{describe(part):>36}" for part in own) + f" {shown:>7}")
+        for place, count in enumerate((prod(node.layer.ifmap_shape(1)), prod(node.layer.filter_shape))):
+            bits[place] += own[place].bits * count
+            counts[place] += count
+    lines.append(f"mean bits of an ifmap's value {bits[0] / counts[0]:.3f}, of a weight {bits[1] / counts[1]:.3f}")
+    return "\n".join([*lines, f"corrected biases: {'all layers' if formats.biases else 'none'}"])
 
 
 def check_images(images: Any, shape: tuple[int, ...], subject: str = "images", first: int = 0) -> Tensor:

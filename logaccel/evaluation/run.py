@@ -20,8 +20,9 @@ from logaccel.engine.job import LayerJob, LayerRun
 from logaccel.engine.post import post_process
 from logaccel.engine.uses import count_live_products, weights_met
 from logaccel.errors import ConfigError, TraceError
+from logaccel.evaluation.channels import stored_parameters
 from logaccel.evaluation.formats import GraphFormats, check_formats
-from logaccel.evaluation.lane import add_residual, add_terms, run_on_codes, words_of
+from logaccel.evaluation.lane import Words, add_residual, add_terms, descaled, run_on_codes, words_of
 from logaccel.formats import Format
 from logaccel.formats.encode import Codes, decode, encode
 from logaccel.formats.hardware import encode_accumulators
@@ -63,6 +64,7 @@ class GraphRun:
         self, model: Model, arch: Architecture, formats: GraphFormats, engine: str = "fold", backend: str = "blas"
     ) -> None:
         """Check that formats fit. Raises ConfigError, one line for every problem."""
+        arch = formats.architecture(arch)
         check_formats(formats, model.graph, arch)
         if engine not in ("fold", "register"):
             raise ConfigError(f"engine: must be fold or register, got {engine!r}")
@@ -71,7 +73,8 @@ class GraphRun:
         self.model, self.arch, self.formats = model, arch, formats
         layers = model.graph.layers
         self.archs = dict(zip((layer.name for layer in layers), layer_architectures(arch, layers), strict=True))
-        self.filters = {name: encode(model.parameters[name].filter, formats.filters[name]) for name in self.archs}
+        self.stored = {name: stored_parameters(model, name, formats) for name in self.archs}
+        self.filters = {name: encode(own.filter, formats.filters[name]) for name, own in self.stored.items()}
         self.direct = {
             node.name: self._direct(node) if (engine, backend) == ("fold", "blas") else None
             for node in model.graph.layer_nodes
@@ -97,45 +100,50 @@ class GraphRun:
 
     def _node(self, node: Node, inputs: list[Codes], counts: bool) -> NodeRun:
         own = self.formats.tensors[node.name]
-        sources = [self.formats.tensors[name] for name in node.inputs]
         array, saturated = None, None
-        match node:
-            case LayerNode():
-                direct = self.direct[node.name]
-                if direct is None:
-                    array, codes = self._on_array(node, inputs)
-                else:
-                    codes, saturated = direct.run(*inputs)
-                    array = self._counted(node, direct, inputs[0], counts)
-            case Add():
-                terms = [words_of(codes, source) for codes, source in zip(inputs, sources, strict=True)]
-                codes = add_terms(node, terms, own, self.arch.post.round_bits)
-            case FloatOp():
-                codes = encode(float_op(node, decode(inputs[0], sources[0])), own)
-            case _:
-                codes = run_on_codes(node, inputs, (sources[0], own), self.arch.post.round_bits)
+        if not isinstance(node, LayerNode):
+            codes = self.off_array(node, inputs)
+        elif (direct := self.direct[node.name]) is not None:
+            codes, saturated = direct.run(*inputs)
+            array = self._counted(node, direct, inputs[0], counts)
+        else:
+            array, codes = self._on_array(node, inputs)
         if saturated is None:
             saturated = int(np.count_nonzero((codes >= own.max_code) | (own.signed & (codes <= own.min_code))))
         return NodeRun(node, codes, own, array, saturated)
 
-    def _datapath(self, node: LayerNode) -> Datapath:
+    def off_array(self, node: Node, inputs: list[Codes]) -> Codes:
+        """Return the codes of a node that is no layer."""
+        own, bits = self.formats.tensors[node.name], self.arch.post.round_bits
+        sources = [self.formats.tensors[name] for name in node.inputs]
+        match node:
+            case Add():
+                terms = [words_of(codes, source) for codes, source in zip(inputs, sources, strict=True)]
+                return add_terms(node, terms, own, bits)
+            case FloatOp():
+                return encode(float_op(node, decode(inputs[0], sources[0])), own)
+            case _:
+                return run_on_codes(node, inputs, (sources[0], own), bits)
+
+    def datapath(self, node: LayerNode) -> Datapath:
+        """Return what a PE does for a layer."""
         pe = self.archs[node.name].pe
         return pe.datapath(self.formats.tensors[node.inputs[0]], self.formats.filters[node.name])
 
     def _direct(self, node: LayerNode) -> DirectLayer | None:
-        """Prepare a layer for the shortest way, where its sums are proven."""
+        """Prepare a layer for the shortest way, where its sums are proven and its channels have one LSB."""
         tensors = self.formats.tensors
+        if node.name in self.formats.scales:
+            return None
         residual = None
         if len(node.inputs) > 1:
             source = tensors[node.inputs[1]]
             if source.code_dtype.itemsize > 2:
                 return None
             residual = (*words_of(codes_of(source), source), source)
-        spec = LaneSpec(
-            self.model.parameters[node.name].bias, residual, node.layer.relu, tensors[node.name],
-            self.arch.post.round_bits,
-        )  # fmt: skip
-        return direct_layer(node.layer, self._datapath(node), self.filters[node.name], spec)
+        bias, bits = self.stored[node.name].bias, self.arch.post.round_bits
+        spec = LaneSpec(bias, residual, node.layer.relu, tensors[node.name], bits)
+        return direct_layer(node.layer, self.datapath(node), self.filters[node.name], spec)
 
     def _counted(self, node: LayerNode, direct: DirectLayer, ifmap: Codes, counts: bool) -> ArrayRun:
         """Return cycles and, if wanted, live products of a layer whose values came the shortest way: none clipped."""
@@ -150,22 +158,33 @@ class GraphRun:
 
     def _on_array(self, node: LayerNode, inputs: list[Codes]) -> tuple[ArrayRun, Codes]:
         """Run a layer on an engine, then through the lane."""
-        layer, arch, own = node.layer, self.archs[node.name], self.formats.tensors[node.name]
-        datapath = self._datapath(node)
-        run = self.on_array(LayerJob(layer, datapath, arch.array, arch.dataflow, inputs[0], self.filters[node.name]))
-        bias, bits = self.model.parameters[node.name].bias, arch.post.round_bits
+        run = self.on_array(self.job(node, inputs[0]))
+        array = ArrayRun(run.clipped, run.array_cycles, run.activity.live_products, run.backend)
+        return array, self.lane(node, run.psum, inputs)
+
+    def job(self, node: LayerNode, ifmap: Codes) -> LayerJob:
+        """Return what the array has to do for a layer."""
+        arch = self.archs[node.name]
+        return LayerJob(node.layer, self.datapath(node), arch.array, arch.dataflow, ifmap, self.filters[node.name])
+
+    def lane(self, node: LayerNode, psum: Words, inputs: list[Codes]) -> Codes:
+        """Return a layer's codes from psum[pixel, m]: bias, channel's power of two, residual, ReLU, encoder."""
+        layer, own, bias = node.layer, self.formats.tensors[node.name], self.stored[node.name].bias
+        bits, lsb = self.arch.post.round_bits, self.datapath(node).lsb_exponent
+        scales = self.formats.scales.get(node.name)
         try:
+            if scales is not None:
+                psum, lsb = descaled(node.name, psum, lsb, bias, scales)
+                bias = np.zeros_like(bias)
             if len(inputs) == 1:
-                codes = post_process(run.psum, datapath.lsb_exponent, bias, layer.relu, own, bits)
+                codes = post_process(psum, lsb, bias, layer.relu, own, bits)
             else:
-                words, lsb = words_of(inputs[1], self.formats.tensors[node.inputs[1]])
-                residual = _as_pixels(words, layer), lsb
-                sums, lsb = add_residual(node.name, (run.psum, datapath.lsb_exponent), bias, residual)
+                words, residual_lsb = words_of(inputs[1], self.formats.tensors[node.inputs[1]])
+                sums, lsb = add_residual(node.name, (psum, lsb), bias, (_as_pixels(words, layer), residual_lsb))
                 codes = encode_accumulators(sums, lsb, own, bits, relu=layer.relu)
         except TraceError as error:
             raise TraceError(f"{node.name}: {error}") from None
-        array = ArrayRun(run.clipped, run.array_cycles, run.activity.live_products, run.backend)
-        return array, _as_ofmap(codes, layer, len(inputs[0]))
+        return _as_ofmap(codes, layer, len(inputs[0]))
 
 
 def run_graph(run: GraphRun, images: Tensor) -> Codes:

@@ -28,6 +28,7 @@ class Builder:
     shapes: dict[str, Shape] = field(default_factory=dict)
     parameters: dict[str, tuple[NDArray[Any], NDArray[Any]]] = field(default_factory=dict)
     reads: Counter[str] = field(default_factory=Counter)
+    norm_factors: dict[str, Floats] = field(default_factory=dict)
 
     def start(self, input_name: str) -> None:
         """Name the input."""
@@ -69,6 +70,8 @@ class Builder:
         weights, bias = (part.astype(np.float64) for part in self.parameters[node.name])
         turned = factor.reshape(-1, *[1] * (weights.ndim - 1))
         self.parameters[node.name] = (weights * turned, bias * factor + shift)
+        if (factor != 1).any():
+            self.norm_factors[node.name] = self.norm_factors.get(node.name, 1.0) * factor
         return True
 
     def rectify(self, tensor: str, source: str, name: str) -> None:
@@ -112,4 +115,4 @@ class Builder:
             key: Parameters(*(np.array(part, np.float32, order="C") for part in parts))
             for key, parts in self.parameters.items()
         }
-        return Model(graph, rounded)
+        return Model(graph, rounded, self.norm_factors)

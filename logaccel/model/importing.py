@@ -189,6 +189,7 @@ def _batch_norm(self: _Importer, node: Operator) -> None:
     )  # a 1×1 depthwise convolution
     weights = factor.reshape(-1, 1, 1, 1)
     self.build.put_layer(node.outputs[0], LayerNode(node.name, (source,), alone), weights, beta - mean * factor)
+    self.build.norm_factors[node.name] = factor
 
 
 def _add(self: _Importer, node: Operator) -> None:

@@ -1,6 +1,9 @@
 """A trained network: a graph and the parameters of its layers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from logaccel.errors import WorkloadError
 from logaccel.trace import Tensor
@@ -17,10 +20,14 @@ class Parameters:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A graph whose every layer has parameters. Raises WorkloadError where their shapes do not fit."""
+    """A graph whose every layer has parameters. Raises WorkloadError where their shapes do not fit.
+
+    norm_factors[m] by layer: what a batch norm folded into its filters multiplied each ofmap channel by.
+    """
 
     graph: Graph
     parameters: dict[str, Parameters]
+    norm_factors: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check shapes."""
