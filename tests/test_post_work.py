@@ -353,3 +353,15 @@ def test_a_decoded_word_holds_the_largest_code(word: LogWord, bits: int) -> None
     own = word.at(0, False)
     words, _ = words_of(np.array([own.max_code]), own)
     assert int(words[0]).bit_length() == decoded_bits(own) == bits
+
+
+def test_layers_behind_a_reshape_alone_take_the_ofmap_before_them() -> None:
+    graph = pooled()  # conv → pool → second, whose residual is the pool → reshape → fc
+    assert graph.unfed_layers() == ("second",)
+    other = LayerNode("other", ("conv",), CONV.model_copy(update={"name": "other", "in_channels": 20}))
+    assert graph_of(other).unfed_layers() == ()
+    assert graph_of(other, Add("add", ("conv", "other"))).unfed_layers() == ("other",)  # the add reads it too
+    beside = LayerNode("beside", ("input",), CONV.model_copy(update={"name": "beside"}))
+    assert graph_of(beside, other).unfed_layers() == ("beside", "other")
+    residual = LayerNode("last", ("other", "conv"), CONV.model_copy(update={"name": "last", "in_channels": 20}))
+    assert graph_of(other, residual).unfed_layers() == ("other",)

@@ -14,6 +14,7 @@ before it. A node's tensor has the node's name; the input of the graph is the te
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import inf, prod
 
 from logaccel.errors import WorkloadError
@@ -167,6 +168,22 @@ class Graph:
     def network(self, batch: int = 1) -> Network:
         """Return the layers alone, for cycles and energy without values."""
         return Network(name=self.name, source=self.source, batch=batch, layers=self.layers)
+
+    def unfed_layers(self) -> tuple[str, ...]:
+        """Return the layers whose ifmap is not the ofmap of the layer before, or of which others read that ofmap too.
+
+        Only a reshape may lie between the two: it moves no word.
+        """
+        unfed, layers = [], self.layer_nodes
+        for before, node in pairwise(layers):
+            tensor, alone = before.name, before.name != self.output
+            while alone and node.inputs[0] != tensor:
+                readers = list(self.readers(tensor))
+                alone = len(readers) == 1 and isinstance(readers[0], Reshape) and readers[0].name != self.output
+                tensor = readers[0].name if alone else tensor
+            if not alone or list(self.readers(tensor)) != [node] or node.inputs.count(tensor) > 1:
+                unfed.append(node.name)
+        return tuple(unfed)
 
     def readers(self, tensor: str) -> Iterator[Node]:
         """Yield the nodes that read a tensor."""
