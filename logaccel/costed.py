@@ -5,7 +5,7 @@ from typing import Any
 
 from logaccel.arch import Architecture
 from logaccel.cost import CostProfile, Energy, MemoryEnergy, layer_energy, memory_energy
-from logaccel.cost.post import post_energy_pj
+from logaccel.cost.post import post_area_um2, post_energy_pj
 from logaccel.formats import Format
 from logaccel.memory.accounting import Traffic, count_work
 from logaccel.memory.mapper import MappedLayer
@@ -161,3 +161,16 @@ def cost_between_layers(
             )
         )
     return tuple(found)
+
+
+def area_between_layers(
+    graph: Graph, arch: Architecture, tensors: dict[str, Format], profile: CostProfile
+) -> float:  # fmt: skip
+    """Return the area of what the lanes need beyond the layers: comparators, adders, a multiplier by 1/n; µm²."""
+    works = []
+    for node in graph.nodes:
+        work = post_work(graph, node)
+        if work is not None:
+            sources = tuple(tensors[name] for names in work.inputs for name in names)
+            works.append((work.kind, max(piece.window for piece in work.pieces), sources, tensors[node.name]))
+    return post_area_um2(profile, works, arch.array)

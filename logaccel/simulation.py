@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from logaccel import __version__
 from logaccel.arch import Architecture
 from logaccel.cost import array_area, bits_moved, load_profile, memory_prices, scratchpad_area_um2
-from logaccel.costed import PlannedLayer, PostResult, Prices, cost_between_layers, cost_layer, tiled_layer
+from logaccel.costed import (
+    PlannedLayer,
+    PostResult,
+    Prices,
+    area_between_layers,
+    cost_between_layers,
+    cost_layer,
+    tiled_layer,
+)
 from logaccel.engine import fold_level, register_level
 from logaccel.engine.job import LayerJob, LayerRun
 from logaccel.engine.post import post_process
@@ -113,8 +121,11 @@ def simulate(
     if progress is not None:
         progress(done, network.macs, "")
     between: tuple[PostResult, ...] = ()
+    area = replace(array_area(profile, arch, archs), scratchpad_um2=scratchpad_area_um2(profile, arch))
     if graph is not None and tensors is not None and arch.timing == "physical":
         between = cost_between_layers(graph, network.batch, arch, tensors, prices)
+        lanes = area.um2["post_processing"] + area_between_layers(graph, arch, tensors, profile)
+        area = replace(area, um2=area.um2 | {"post_processing": lanes})
     return SimulationResult(
         arch=arch,
         network=network.name,
@@ -122,7 +133,7 @@ def simulate(
         engine=engine,
         chained=chained,
         layers=tuple(results),
-        area=replace(array_area(profile, arch, archs), scratchpad_um2=scratchpad_area_um2(profile, arch)),
+        area=area,
         accuracy=_accuracy(trace, results[-1]) if trace is not None else None,
         version=__version__,
         notes=_notes(workload, chained, arch),

@@ -365,3 +365,20 @@ def test_layers_behind_a_reshape_alone_take_the_ofmap_before_them() -> None:
     assert graph_of(beside, other).unfed_layers() == ("beside", "other")
     residual = LayerNode("last", ("other", "conv"), CONV.model_copy(update={"name": "last", "in_channels": 20}))
     assert graph_of(other, residual).unfed_layers() == ("other",)
+
+
+def test_lanes_hold_what_the_graph_asks_of_them() -> None:
+    profile = load_profile("aladdin_40nm")
+    arch = load_arch("multiply_8b_16x16").replace(cost_profile="aladdin_40nm")
+    pools = [Pool("max", ("conv",), "max", (2, 2), (2, 2), (0, 0, 0, 0)),
+             Pool("mean", ("conv",), "average", (4, 4), (4, 4), (0, 0, 0, 0)),
+             Pool("small", ("conv",), "average", (2, 2), (4, 4), (0, 0, 0, 0))]  # fmt: skip
+    end = LayerNode("end", ("max",), Layer(name="end", in_channels=20, out_channels=2, in_size=(4, 3)))
+    bare, pooled = simulate(graph_of(), arch), simulate(graph_of(*pools, end), arch)
+    # 8 b maxima: a comparator and a register; 16 words of 8 b add up to 12 b; 1/n has 17 b. 16 lanes.
+    lane = profile.area_um2("adder", 8) + profile.area_um2("register", 8)
+    lane += 2 * profile.area_um2("adder", 12) + profile.area_um2("register", 12)
+    lane += profile.area_um2("multiplier", 17 * 12)
+    more = pooled.area.um2["post_processing"] - bare.area.um2["post_processing"]
+    assert more == pytest.approx(16 * lane)
+    assert pooled.area.um2["product"] == bare.area.um2["product"]

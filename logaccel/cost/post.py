@@ -1,10 +1,12 @@
 """What post-processing work costs: the circuits of a lane that pools, adds or clips, for every word that passes."""
 
-from logaccel.arch import PostProcessing
+from collections.abc import Iterable
+
+from logaccel.arch import PEArray, PostProcessing
 from logaccel.cost.lane import encoder_parts, lane_part
 from logaccel.cost.profile import CostProfile
 from logaccel.formats import Format, LinearFormat
-from logaccel.pe.parts import Circuit, Part
+from logaccel.pe.parts import Circuit, Part, merged
 
 CONSTANT_BITS = 12  # of 2^(j/B) where a lane decodes log codes with B > 1
 RECIPROCAL_BITS = 17  # round(2^16 / n), n from 1
@@ -32,6 +34,23 @@ def post_energy_pj(
     return energy + written_words * sum(profile.part_energy_pj(part) for part in write_parts)
 
 
+def post_area_um2(
+    profile: CostProfile, works: Iterable[tuple[str, int, tuple[Format, ...], Format]], array: PEArray
+) -> float:
+    """Return the area of the circuits that a lane needs for all of this work, in every lane.
+
+    works: kind, taps of a window, formats of the inputs and of the result. Circuits of one name are one, at its widest;
+    ReLU and encoder are those that the lane has for the layers anyway.
+    """
+    needed = []
+    for kind, taps, sources, result in works:
+        has = {"relu", *(part.name for part in encoder_parts(result, 1, PostProcessing()))}
+        for source in sources:
+            parts = _parts(kind, source, result, (taps, PostProcessing()))
+            needed.append([part for group in parts for part in group if part.name not in has])
+    return array.cols * sum(profile.part_area_um2(part) for part in merged(needed))
+
+
 def decoded_bits(own: Format) -> int:
     """Return the bits of the integer that a code stands for."""
     if isinstance(own, LinearFormat):
@@ -57,7 +76,7 @@ def _parts(
             *_decoder(source),
             lane_part("sum adder", Circuit.ADDER, wide),
             lane_part("sum register", Circuit.REGISTER, wide),
-        ], [mean, lane_part("rounding adder", Circuit.ADDER, wide), *encoder_parts(result, wide, post)]
+        ], [mean, lane_part("mean rounding adder", Circuit.ADDER, wide), *encoder_parts(result, wide, post)]
     if kind in ("add", "residual"):
         wide = bits + decoded_bits(result)
         aligned = [*_decoder(source), lane_part("aligning shifter", Circuit.SHIFTER, bits, wide - bits)]

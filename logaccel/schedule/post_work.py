@@ -65,6 +65,11 @@ class Piece:
     writes: bool = True
     adds_cycles: bool = True
 
+    @property
+    def window(self) -> int:
+        """Taps of a whole window."""
+        return self.rows.taps * self.columns.taps
+
     def reads(self, places: Block, channels: int) -> int:
         """Return the words that the lanes read for some rows of the result."""
         taps = sum(self.rows.taps_inside(p) for p in range(*places))
