@@ -9,7 +9,7 @@ from logaccel.cost.post import post_area_um2, post_energy_pj
 from logaccel.formats import Format
 from logaccel.memory.accounting import Traffic, count_work
 from logaccel.memory.mapper import MappedLayer
-from logaccel.memory.post_tiles import PostWidths, cost_post_work
+from logaccel.memory.post_tiles import PostWidths, Surroundings, cost_post_work
 from logaccel.memory.prices import MemoryPrices
 from logaccel.memory.tiles import TiledLayer
 from logaccel.memory.widths import WordWidths
@@ -131,6 +131,7 @@ def cost_between_layers(
 
     tensors: the format of every tensor. Raises ConfigError where a block fits no scratchpad.
     """
+    around = Surroundings(batch, arch.array.cols, arch.memory, arch.clock_mhz)
     found, layers = [], 0
     for node in graph.nodes:
         layers += isinstance(node, LayerNode)
@@ -138,9 +139,7 @@ def cost_between_layers(
         if work is None:
             continue
         inputs = tuple(tuple(tensors[name].bits for name in names) for names in work.inputs)
-        cost = cost_post_work(
-            work, PostWidths(inputs, tensors[node.name].bits), batch, arch.array.cols, arch.memory
-        )  # fmt: skip
+        cost = cost_post_work(work, PostWidths(inputs, tensors[node.name].bits), around)
         cycles = cost.compute_cycles + (arch.post.stages if cost.compute_cycles else 0)
         sources = tuple(tensors[name] for names in work.inputs for name in names)
         memory = None

@@ -15,7 +15,7 @@ from logaccel.cost.post import decoded_bits, post_energy_pj
 from logaccel.errors import ConfigError, WorkloadError
 from logaccel.evaluation.lane import words_of
 from logaccel.formats import LinearWord, LogWord
-from logaccel.memory.post_tiles import PostCost, PostWidths, cost_post_work
+from logaccel.memory.post_tiles import PostCost, PostWidths, Surroundings, cost_post_work
 from logaccel.pe.parts import Circuit, circuit_size
 from logaccel.report.csv import layers_csv
 from logaccel.report.text import summary_text
@@ -87,7 +87,7 @@ def test_pooling_takes_a_cycle_for_every_word(case: st.DataObject, lanes: int, b
                 writes += len(busy)
     work = post_work(graph, pool)
     assert work is not None and work.kind == f"{pool.kind} pool"
-    cost = cost_post_work(work, PostWidths(((5,),), 3), batch, lanes, None)
+    cost = cost_post_work(work, PostWidths(((5,),), 3), Surroundings(batch, lanes, None, 500.0))
     assert (cost.compute_cycles, cost.stall_cycles, cost.lane_reads, cost.results) == (cycles, 0, reads, writes)
     assert (cost.traffic.ofmap.read_words, cost.traffic.ofmap.read_bits) == (reads, 5 * reads)
     assert (cost.traffic.ofmap.write_words, cost.traffic.ofmap.write_bits) == (writes, 3 * writes)
@@ -104,9 +104,9 @@ def test_through_a_memory_every_block_comes_from_dram(case: st.DataObject, lanes
     work = post_work(graph, pool)
     assert work is not None
     widths = PostWidths(((5,),), 3)
-    bare = cost_post_work(work, widths, batch, lanes, None)
+    bare = cost_post_work(work, widths, Surroundings(batch, lanes, None, 500.0))
     try:
-        cost = cost_post_work(work, widths, batch, lanes, memory(size))
+        cost = cost_post_work(work, widths, Surroundings(batch, lanes, memory(size), 500.0))
     except ConfigError:
         return  # has a test of its own
     assert (cost.compute_cycles, cost.lane_reads, cost.results) == (
@@ -119,9 +119,9 @@ def test_through_a_memory_every_block_comes_from_dram(case: st.DataObject, lanes
     # The channel moves a byte a cycle; words are 5 and 3 bits.
     least = -(-(moved.dram_ifmap.read_bits + moved.dram_ofmap.write_bits) // 8)
     assert cost.compute_cycles + cost.stall_cycles >= max(least, cost.compute_cycles)
-    free = cost_post_work(work, widths, batch, lanes, memory(size, None))
+    free = cost_post_work(work, widths, Surroundings(batch, lanes, memory(size, None), 500.0))
     assert free.stall_cycles == 0
-    whole = cost_post_work(work, widths, batch, lanes, memory())
+    whole = cost_post_work(work, widths, Surroundings(batch, lanes, memory(), 500.0))
     assert (
         whole.traffic.dram_ifmap.read_words
         == batch * _rows_needed(graph, pool) * graph.shapes["conv"][2] * (graph.shapes["conv"][0])
@@ -164,7 +164,9 @@ def test_a_narrow_port_holds_the_lanes_up(
                 cycles += max(-(-bits // port) for bits in moved)
     work = post_work(graph, node)
     assert work is not None
-    cost = cost_post_work(work, PostWidths((tuple(terms),), widths[2]), 1, lanes, memory(WIDE, None, port))
+    cost = cost_post_work(
+        work, PostWidths((tuple(terms),), widths[2]), Surroundings(1, lanes, memory(WIDE, None, port), 500.0)
+    )
     assert cost.compute_cycles + cost.stall_cycles == cycles
 
 
@@ -188,7 +190,7 @@ def cost_of(graph: Graph, node: Node, lanes: int = 16, batch: int = 1) -> PostCo
     work = post_work(graph, node)
     assert work is not None
     inputs = tuple(tuple(4 for _ in names) for names in work.inputs)
-    return cost_post_work(work, PostWidths(inputs, 4), batch, lanes, None)
+    return cost_post_work(work, PostWidths(inputs, 4), Surroundings(batch, lanes, None, 500.0))
 
 
 def test_adds_concat_and_clip_by_hand() -> None:
@@ -320,7 +322,7 @@ def test_a_row_that_fits_no_scratchpad_names_need_and_capacity() -> None:
     work = post_work(graph, pool)
     assert work is not None
     with pytest.raises(ConfigError) as caught:
-        cost_post_work(work, PostWidths(((8,),), 8), 1, 16, memory(1000))
+        cost_post_work(work, PostWidths(((8,),), 8), Surroundings(1, 16, memory(1000), 500.0))
     # 16 channels of 8 × 6 words and their 16 results, of 8 bits, twice
     assert str(caught.value) == "pool: memory.ofmap: two of the smallest blocks need 1568 bytes, it holds 1000"
 
@@ -382,3 +384,16 @@ def test_lanes_hold_what_the_graph_asks_of_them() -> None:
     more = pooled.area.um2["post_processing"] - bare.area.um2["post_processing"]
     assert more == pytest.approx(16 * lane)
     assert pooled.area.um2["product"] == bare.area.um2["product"]
+
+
+def test_a_banked_device_streams_whole_maps() -> None:
+    pool = Pool("pool", ("conv",), "max", (2, 2), (2, 2), (0, 0, 0, 0))
+    graph = graph_of(pool)
+    work = post_work(graph, pool)
+    assert work is not None
+    pads = {name: {"bytes": WIDE} for name in ("ifmap", "filter", "ofmap")}
+    banked = Memory.model_validate({**pads, "dram": {"kind": "banked", "device": "ddr4_2400"}})
+    cost = cost_post_work(work, PostWidths(((8,),), 8), Surroundings(1, 16, banked, 500.0))
+    assert cost.compute_cycles == 2 * 4 * 3 * 4
+    moved = cost.traffic.dram_ifmap.read_bits + cost.traffic.dram_ofmap.write_bits
+    assert cost.stall_cycles >= moved // (2 * 64 * 1200 // 500)  # two words of 64 b a clock at 1,200 MHz

@@ -6,10 +6,10 @@ layer. Without a memory the words are in the scratchpad already.
 
 from dataclasses import dataclass
 
-from logaccel.arch import Memory
+from logaccel.arch import ChannelDram, Memory
 from logaccel.errors import ConfigError
 from logaccel.memory.accounting import Flow, Traffic
-from logaccel.memory.mapper import channel_of
+from logaccel.memory.banked import fastest_channel
 from logaccel.memory.timing import TileWork, time_tiles
 from logaccel.schedule.post_work import Block, LanePort, Piece, PostWork
 
@@ -35,15 +35,32 @@ class PostWidths:
     result: int
 
 
-def cost_post_work(work: PostWork, widths: PostWidths, batch: int, lanes: int, memory: Memory | None) -> PostCost:
+@dataclass(frozen=True)
+class Surroundings:
+    """What the work of every node meets: images, lanes, the memory (None: the words are there), the array's clock."""
+
+    batch: int
+    lanes: int
+    memory: Memory | None
+    clock_mhz: float
+
+    @property
+    def channel(self) -> ChannelDram:
+        """The DRAM channel; a device with banks streams whole maps, so its data are taken to come end on end."""
+        assert self.memory is not None
+        dram = self.memory.dram
+        return dram if isinstance(dram, ChannelDram) else fastest_channel(dram, self.clock_mhz)
+
+
+def cost_post_work(work: PostWork, widths: PostWidths, around: Surroundings) -> PostCost:
     """Return what a node's work takes; the lane's own latency is not in it.
 
     Raises ConfigError naming node, need and capacity where not even one row of one channel a lane fits.
     """
-    port = None if memory is None else memory.ofmap.port_bits
+    port = None if around.memory is None else around.memory.ofmap.port_bits
     total = PostCost(0, 0, 0, 0, _traffic(NOTHING, NOTHING, NOTHING))
     for piece, bits in zip(work.pieces, widths.inputs, strict=True):
-        one = _cost_sweep(work.name, _Sweep(piece, LanePort(lanes, port, bits, widths.result)), batch, memory)
+        one = _cost_sweep(work.name, _Sweep(piece, LanePort(around.lanes, port, bits, widths.result)), around)
         total = PostCost(
             total.compute_cycles + one.compute_cycles,
             total.stall_cycles + one.stall_cycles,
@@ -79,7 +96,8 @@ class _Sweep:
         )
 
 
-def _cost_sweep(name: str, sweep: _Sweep, batch: int, memory: Memory | None) -> PostCost:
+def _cost_sweep(name: str, sweep: _Sweep, around: Surroundings) -> PostCost:
+    batch, memory = around.batch, around.memory
     piece, bits, whole = sweep.piece, sweep.port.result_bits, (0, sweep.piece.size[0])
     reads, results = batch * piece.reads(whole, piece.channels), batch * piece.results(whole, piece.channels)
     cycles = batch * piece.cycles(whole, piece.channels, sweep.port.lanes)
@@ -89,7 +107,7 @@ def _cost_sweep(name: str, sweep: _Sweep, batch: int, memory: Memory | None) -> 
     blocks = _blocks(name, sweep, 8 * memory.ofmap.bytes)
     fills = batch * sum(piece.fills(*block) for block in blocks)
     works = [sweep.work(*block) for block in blocks] * batch
-    stalls = time_tiles(works, channel_of(memory)).total_cycles - cycles
+    stalls = time_tiles(works, around.channel).total_cycles - cycles
     read, written = Flow(fills, sweep.read_bits(fills)), Flow(0, 0, results, results * bits)
     moved = lane + Flow(results, written.write_bits, fills, read.read_bits)
     return PostCost(cycles, stalls, reads, results, _traffic(moved, read, written))

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from logaccel.arch import ChannelDram
+from logaccel.arch import BankedDram
+from logaccel.dram import load_device
 from logaccel.errors import ConfigError
+from logaccel.memory.banked import clock_ratio
 from logaccel.report.figure import INK, SERIES_COLOURS, ReportFigure, dress, new_figure, plain
 from logaccel.report.table import printable
 from logaccel.result import LayerResult, SimulationResult
@@ -54,9 +56,10 @@ def plot_roofline(result: SimulationResult) -> ReportFigure:
 def bytes_per_cycle(result: SimulationResult) -> float | None:
     """Return the channel's bandwidth at its best, None where it is unlimited."""
     dram = None if result.arch.memory is None else result.arch.memory.dram
-    if isinstance(dram, ChannelDram) and dram.bits_per_cycle is not None:
-        return dram.bits_per_cycle / 8
-    return None
+    if isinstance(dram, BankedDram):
+        device = load_device(dram.device)
+        return float(clock_ratio(device, result.arch.clock_mhz)) * device.clocks.burst_bits / device.clocks.burst / 8
+    return None if dram is None or dram.bits_per_cycle is None else dram.bits_per_cycle / 8
 
 
 def _subtitle(result: SimulationResult) -> str:
