@@ -28,6 +28,10 @@ KeepOption = Annotated[
     typer.Option("--keep", metavar="DIR", help="keep finished rows there; the same command goes on from them"),
 ]
 LayerOption = Annotated[str | None, typer.Option("--layer", "-l", help="a layer of the trace; default: its first")]
+RecordedLayerOption = Annotated[
+    str | None,
+    typer.Option("--layer", "-l", help="of --waveform (default: the first), or the only one of the other records"),
+]
 ImagesOption = Annotated[int, typer.Option("--images", min=1, help="the first so many images of the trace")]
 TimelineOption = Annotated[
     Path | None,

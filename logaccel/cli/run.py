@@ -17,10 +17,10 @@ from logaccel.cli.options import (
     GanttOption,
     JsonOption,
     KeepOption,
-    LayerOption,
     NetworkOption,
     OutputOption,
     PlotOption,
+    RecordedLayerOption,
     SetOption,
     SimulationPlotOption,
     TimelineOption,
@@ -56,7 +56,7 @@ def simulate(
     waveform: Annotated[
         Path | None, typer.Option(help="write every PE register of one fold (.vcd); needs --engine register")
     ] = None,
-    layer: LayerOption = None,
+    layer: RecordedLayerOption = None,
     fold: Annotated[int | None, typer.Option("--fold", "-f", min=0, help="the fold of --waveform; default: 0")] = None,
 ) -> None:
     """Run one workload on one architecture."""
