@@ -234,6 +234,32 @@ def test_cycles_found_access_by_access_are_those_of_the_timing(
         assert elapsed[-1] == tile.spans.busy.cycles
 
 
+@given(tiled=tiled_layers(), pick=st.integers(0, 9999))
+@settings(max_examples=15)
+def test_a_device_with_banks_moves_the_same_words(tiled: TiledLayer, pick: int) -> None:
+    """Same rows of addresses as over a plain channel; cycles within the transfers, the last word in the last cycle."""
+    plain = memory_of(400)
+    banked = Memory.model_validate(plain.model_dump() | {"dram": {"kind": "banked", "device": "ddr4_2400"}})
+    mapping = some_mapping(tiled, plain, pick)
+    if mapping is None:
+        return
+    moved = [
+        Counter((level, KINDS[k].operand, a + i) for level, rows in trace_layer(tiled, mapping, memory)
+                for k, a, n in zip(rows.kind.tolist(), rows.address.tolist(), rows.words.tolist(), strict=True)
+                for i in range(n))
+        for memory in (plain, banked)
+    ]  # fmt: skip
+    assert moved[0] == moved[1]
+    for tile in walk(tiled, mapping, banked):
+        for found, span in (
+            (transfers.reads(tiled, tile, banked.dram), tile.spans.read),
+            (transfers.writes(tiled, tile, banked.dram), tile.spans.write),
+        ):
+            cycles = [cycle for part in found for cycle in part.cycle.tolist()]
+            assert cycles == sorted(cycles)
+            assert not cycles or (span.start <= cycles[0] and cycles[-1] == span.end - 1)
+
+
 LAYERS = (
     Layer(name="conv", in_channels=8, out_channels=12, in_size=13, kernel=3, stride=2, padding=1, groups=2),
     Layer(name='a "fc", deep', kind="fc", in_channels=300, out_channels=70),

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from logaccel.arch import Memory
 from logaccel.memory import accesses, transfers
-from logaccel.memory.mapper import channel_of
 from logaccel.memory.tiles import Mapping, TiledLayer
 from logaccel.memory.walk import PlacedTile, walk
 
@@ -111,14 +110,14 @@ def _array(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[tupl
 
 
 def _fills(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[tuple[_Block, int]]:
-    half_size, dram = half_words(tiled, memory), channel_of(memory)
+    half_size, dram = half_words(tiled, memory), memory.dram
     for tile, half in _placed(tiled, mapping, memory):
         for moved in transfers.reads(tiled, tile, dram):
             yield _crossing(moved, half[moved.tensor] * half_size[moved.tensor])
 
 
 def _write_backs(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[tuple[_Block, int]]:
-    half_size, dram = half_words(tiled, memory), channel_of(memory)
+    half_size, dram = half_words(tiled, memory), memory.dram
     for tile, half in _placed(tiled, mapping, memory):
         for moved in transfers.writes(tiled, tile, dram):
             yield _crossing(moved, half["ofmap"] * half_size["ofmap"])

@@ -1,8 +1,9 @@
 """Every word that crosses the DRAM channel for one tile, on both sides of it: tensor in DRAM, half of a scratchpad.
 
 A transfer goes through its tensor in the order of addresses: ifmap [N, C, H, W], then filter [M, C/groups, R, S];
-ofmap [N, M, P, Q]. Words are packed. A word counts in the cycle in which its last bit crosses. Long transfers are
-given in chunks, so memory is bounded.
+ofmap [N, M, P, Q]. Words are packed. A word counts in the cycle in which its last bit crosses; over a device with
+banks the bits of a transfer are spread evenly, its pauses are not told apart. Long transfers are given in chunks, so
+memory is bounded.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from logaccel.arch import ChannelDram
+from logaccel.arch import ChannelDram, Dram
 from logaccel.memory.accesses import stored_rows
 from logaccel.memory.tiles import TiledLayer
 from logaccel.memory.timing import Span
@@ -32,26 +33,28 @@ class Moved:
     in_tile: Counts  # word of the tile
 
 
-def reads(tiled: TiledLayer, tile: PlacedTile, dram: ChannelDram) -> Iterator[Moved]:
+def reads(tiled: TiledLayer, tile: PlacedTile, dram: Dram) -> Iterator[Moved]:
     """Yield what a tile brings in: a block of the ifmap, a block of the filters, or both, one after the other."""
     work, widths = tile.spans.work, tiled.widths
+    latency = dram.latency_cycles if isinstance(dram, ChannelDram) else 0
     for tensor, bits, word_bits, before in (
         ("ifmap", work.ifmap_read_bits, widths.ifmap_bits, 0),
         ("filter", work.filter_read_bits, widths.filter_bits, work.ifmap_read_bits),
     ):
         for first in range(0, bits // word_bits, CHUNK_WORDS):
             word = np.arange(first, min(first + CHUNK_WORDS, bits // word_bits))
-            cycle = _arrivals(before + (word + 1) * word_bits, tile.spans.read, dram, dram.latency_cycles)
+            cycle = _arrivals(before + (word + 1) * word_bits, tile.spans.read, dram, work.read_bits, latency)
             yield Moved(tensor, cycle, *(_ifmap_words if tensor == "ifmap" else _filter_words)(tiled, tile, word))
 
 
-def writes(tiled: TiledLayer, tile: PlacedTile, dram: ChannelDram) -> Iterator[Moved]:
+def writes(tiled: TiledLayer, tile: PlacedTile, dram: Dram) -> Iterator[Moved]:
     """Yield what a tile writes back."""
     bits = tiled.widths.ofmap_bits
     words = tile.spans.work.write_bits // bits
     for first in range(0, words, CHUNK_WORDS):
         word = np.arange(first, min(first + CHUNK_WORDS, words))
-        yield Moved("ofmap", _arrivals((word + 1) * bits, tile.spans.write, dram, 0), *_ofmap_words(tiled, tile, word))
+        cycle = _arrivals((word + 1) * bits, tile.spans.write, dram, tile.spans.work.write_bits, 0)
+        yield Moved("ofmap", cycle, *_ofmap_words(tiled, tile, word))
 
 
 def tensor_words(tiled: TiledLayer) -> dict[str, int]:
@@ -64,8 +67,10 @@ def tensor_words(tiled: TiledLayer) -> dict[str, int]:
     }
 
 
-def _arrivals(bits: Counts, span: Span, dram: ChannelDram, latency_cycles: int) -> Counts:
-    """Return the cycle in which a transfer's first so many bits have crossed."""
+def _arrivals(bits: Counts, span: Span, dram: Dram, all_bits: int, latency_cycles: int) -> Counts:
+    """Return the cycle in which a transfer's first so many bits (of all_bits) have crossed."""
+    if not isinstance(dram, ChannelDram):
+        return span.start - (-bits * span.cycles // all_bits) - 1
     if dram.bits_per_cycle is None:
         return np.full_like(bits, max(span.start, span.end - 1))
     return span.start + latency_cycles + (bits - 1) // dram.bits_per_cycle

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from logaccel.arch import Dataflow, Memory, PEArray
-from logaccel.memory.mapper import channel_of
+from logaccel.arch import ChannelDram, Dataflow, Memory, PEArray
+from logaccel.memory.banked import BankedChannel
 from logaccel.memory.places import Place, places
 from logaccel.memory.tiles import Mapping, TiledLayer
-from logaccel.memory.timing import Span, SteadyChannel, TileSpans, tile_spans
+from logaccel.memory.timing import Channel, Span, SteadyChannel, TileSpans, tile_spans
 from logaccel.memory.waits import tile_works
 from logaccel.schedule.folds import plan_folds
 from logaccel.workload import MatrixShape
@@ -33,11 +33,18 @@ def tile_matrix(tiled: TiledLayer, place: Place) -> MatrixShape:
 
 def walk(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[PlacedTile]:
     """Yield every tile of a layer with its times, in cycles after the layer's start; holds a few at a time."""
-    timed = tile_spans(tile_works(tiled, mapping, memory), SteadyChannel(channel_of(memory)))
+    channel = _channel(tiled, mapping, memory)
+    timed = tile_spans(tile_works(tiled, mapping, memory), channel)
     for index, (place, spans) in enumerate(zip(places(tiled, mapping), timed, strict=True)):
         end = spans.busy.end
         drain = drain_cycles(tile_matrix(tiled, place), tiled.array, tiled.dataflow)
         yield PlacedTile(index, place, spans, Span(end - drain, end))
+
+
+def _channel(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Channel:
+    if isinstance(memory.dram, ChannelDram):
+        return SteadyChannel(memory.dram)
+    return BankedChannel(tiled, mapping, memory.dram)
 
 
 @lru_cache(maxsize=4096)
