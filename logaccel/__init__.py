@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from logaccel.arch import Architecture, load_arch
     from logaccel.comparison import Comparison, compare
     from logaccel.errors import ConfigError, LogaccelError, TraceError, WorkloadError
+    from logaccel.mapping import NetworkMapping, map_network
     from logaccel.model.torch_import import from_torch
     from logaccel.result import LayerResult, SimulationResult
     from logaccel.simulation import simulate
@@ -28,6 +29,7 @@ _HOMES = {
     "LayerTensors": "trace",
     "LogaccelError": "errors",
     "Network": "workload",
+    "NetworkMapping": "mapping",
     "SimulationResult": "result",
     "Trace": "trace",
     "TraceError": "errors",
@@ -38,6 +40,7 @@ _HOMES = {
     "load_arch": "arch",
     "load_network": "workload",
     "load_trace": "trace",
+    "map_network": "mapping",
     "save_trace": "trace",
     "simulate": "simulation",
     "synthesize_trace": "trace",
@@ -46,9 +49,9 @@ _HOMES = {
 
 __all__ = [
     "Architecture", "Comparison", "ConfigError", "Layer", "LayerResult", "LayerTensors", "LogaccelError", "Network",
-    "SimulationResult", "Trace", "TraceError", "WeightStatistics", "WorkloadError", "__version__", "compare",
-    "from_torch", "load_arch", "load_network", "load_trace", "save_trace", "simulate", "synthesize_trace",
-    "weight_statistics",
+    "NetworkMapping", "SimulationResult", "Trace", "TraceError", "WeightStatistics", "WorkloadError", "__version__",
+    "compare", "from_torch", "load_arch", "load_network", "load_trace", "map_network", "save_trace", "simulate",
+    "synthesize_trace", "weight_statistics",
 ]  # fmt: skip
 
 

@@ -30,6 +30,11 @@ def rtl_layer(trace: Trace, arch: Architecture, name: str, images: int | None = 
     if images is not None and not 1 <= images <= trace.batch:
         raise ConfigError(f"images: must be 1…{trace.batch}, got {images}")
     index = names.index(name)
+    if arch.for_layer(name, index, len(names)).dataflow == "auto":
+        raise ConfigError(
+            f"{arch.name}: dataflow: auto chooses by layer, but hardware is built for one: give os, ws or is "
+            f"(`logaccel simulate` says which {name} takes)"
+        )
     archs = layer_architectures(arch, tuple(item.layer for item in trace.layers))
     formats = quantize_trace(trace, archs, None)
     check_words(formats, archs, tuple(item.layer for item in trace.layers))
@@ -39,7 +44,7 @@ def rtl_layer(trace: Trace, arch: Architecture, name: str, images: int | None = 
         tensors.layer,
         datapath,
         own.array,
-        own.dataflow,
+        own.one_dataflow,
         encode(tensors.ifmap[:images], chosen.ifmap),
         encode(tensors.filter, chosen.filter),
     )

@@ -1,6 +1,6 @@
 """Cycles, activity and energy of one layer (of its folds, or of its tiles where there is a memory) or other node."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from logaccel.arch import Architecture
@@ -10,16 +10,16 @@ from logaccel.formats import Format
 from logaccel.memory.accounting import Traffic, count_work
 from logaccel.memory.mapper import MappedLayer
 from logaccel.memory.post_tiles import PostWidths, Surroundings, cost_post_work
-from logaccel.memory.prices import MemoryPrices
+from logaccel.memory.prices import LayerPrices, MemoryPrices
 from logaccel.memory.tiles import TiledLayer
 from logaccel.memory.widths import WordWidths
 from logaccel.pe import Datapath
 from logaccel.quantization import LayerQuantization
-from logaccel.schedule.activity import Activity
+from logaccel.schedule.activity import Activity, count_activity
 from logaccel.schedule.folds import FoldPlan
 from logaccel.schedule.post_work import post_work
 from logaccel.schedule.scalesim import scalesim_cycles
-from logaccel.workload import Layer
+from logaccel.workload import Layer, MatrixShape
 from logaccel.workload.graph import Graph, LayerNode
 
 
@@ -67,9 +67,34 @@ def tiled_layer(
     layer: Layer, batch: int, arch: Architecture, datapath: Datapath, formats: LayerQuantization
 ) -> TiledLayer:
     """Return what the tiles of a layer depend on. In WS and IS raw psums wait in the ofmap scratchpad."""
-    waiting_bits = formats.ofmap.bits if arch.dataflow == "os" else max(datapath.psum_bits, formats.ofmap.bits)
+    waiting_bits = formats.ofmap.bits if arch.one_dataflow == "os" else max(datapath.psum_bits, formats.ofmap.bits)
     widths = WordWidths(formats.ifmap.bits, formats.filter.bits, waiting_bits, formats.ofmap.bits)
-    return TiledLayer(layer, batch, arch.array, arch.dataflow, widths, arch.clock_mhz)
+    return TiledLayer(layer, batch, arch.array, arch.one_dataflow, widths, arch.clock_mhz)
+
+
+def layer_prices(planned: PlannedLayer, prices: Prices) -> LayerPrices | None:
+    """Return what the mapper needs of the prices of one layer; None without those of its memory.
+
+    Array energy is linear in the counts of an activity, so prices of single actions are what single actions cost.
+    """
+    if prices.memory is None:
+        return None
+    arch, layer = planned.arch, planned.layer
+    none = Activity(0, None, *[0] * (len(fields(Activity)) - 2))
+    nothing = MatrixShape(0, 0, 0, 0)
+    loads = {"os": None, "ws": "weight_writes", "is": "activation_writes"}[arch.one_dataflow]
+
+    def energy_pj(activity: Activity, matrix: MatrixShape) -> float:
+        ofmap = planned.formats.ofmap
+        return layer_energy(prices.profile, planned.datapath, arch, activity, ofmap, matrix).array_pj
+
+    whole = replace(count_activity(planned.folds, None), psum_moves=0)
+    return LayerPrices(
+        memory=prices.memory,
+        fixed_pj=energy_pj(replace(whole, **({loads: 0} if loads else {})), layer.matrix(planned.batch)),
+        load_pj=energy_pj(replace(none, **{loads: 1}), nothing) if loads else 0.0,
+        psum_move_pj=energy_pj(replace(none, psum_moves=1), nothing),
+    )
 
 
 def cost_layer(planned: PlannedLayer, array_cycles: int, activity: Activity, prices: Prices) -> LayerCost:

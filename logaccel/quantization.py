@@ -40,6 +40,12 @@ def layer_architectures(arch: Architecture, layers: tuple[Layer, ...]) -> tuple[
         for key, settings in arch.layers.items()
         if settings.output is not None and key not in (names[-1], "last") and not (key == "first" and len(names) == 1)
     ]
+    fixed = () if arch.memory is None else arch.memory.mapping
+    faults += [
+        f"{arch.name}: memory.mapping.{key}: no layer of that name; there are {', '.join(names)}"
+        for key in fixed
+        if key not in (*names, "all")
+    ]
     if faults:
         raise ConfigError("\n".join(faults))
     return tuple(arch.for_layer(name, index, len(names)) for index, name in enumerate(names))
@@ -240,6 +246,16 @@ def non_negative(graph: Graph, input_too: bool) -> set[str]:
         if holds:
             sure.add(node.name)
     return sure
+
+
+def graph_layers(
+    graph: Graph, archs: tuple[Architecture, ...], tensors: dict[str, Format]
+) -> tuple[LayerQuantization, ...]:
+    """Return the formats of a graph's layers, given those of its tensors."""
+    return tuple(
+        LayerQuantization(tensors[node.inputs[0]], own.weight.at(0, True), tensors[node.name])
+        for node, own in zip(graph.layer_nodes, archs, strict=True)
+    )
 
 
 def quantize_graph(graph: Graph, arch: Architecture) -> dict[str, Format]:

@@ -38,6 +38,7 @@ class LayerResult:
     __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True, ser_json_inf_nan="constants")
 
     name: str
+    dataflow: str
     macs: int
     folds: int
     compute_cycles: int
@@ -87,6 +88,7 @@ class LayerResult:
         formats = {key: getattr(self.quantization, key).model_dump() for key in ("ifmap", "filter", "ofmap")}
         return {
             "name": self.name,
+            "dataflow": self.dataflow,
             "macs": self.macs,
             "folds": self.folds,
             "compute_cycles": self.compute_cycles,

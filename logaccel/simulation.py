@@ -11,29 +11,20 @@ from numpy.typing import NDArray
 from logaccel import __version__
 from logaccel.arch import Architecture
 from logaccel.cost import array_area, bits_moved, load_profile, memory_prices, scratchpad_area_um2
-from logaccel.costed import (
-    PlannedLayer,
-    PostResult,
-    Prices,
-    area_between_layers,
-    cost_between_layers,
-    cost_layer,
-    tiled_layer,
-)
+from logaccel.costed import PlannedLayer, PostResult, Prices, area_between_layers, cost_between_layers, cost_layer
 from logaccel.engine import fold_level, register_level
 from logaccel.engine.job import LayerJob, LayerRun
 from logaccel.engine.post import post_process
-from logaccel.errors import ConfigError, TraceError, WorkloadError
+from logaccel.errors import ConfigError, TraceError
 from logaccel.formats import Format
 from logaccel.formats.encode import Codes, decode, encode
-from logaccel.memory.mapper import MappedLayer, map_layer
-from logaccel.memory.tiles import TiledLayer
+from logaccel.mapping import layers_alone, plan_network
 from logaccel.metrics import signal_to_noise_db, top1
-from logaccel.pe import Datapath
 from logaccel.quantization import (
     Given,
     LayerQuantization,
     check_words,
+    graph_layers,
     layer_architectures,
     quantize_graph,
     quantize_network,
@@ -41,7 +32,7 @@ from logaccel.quantization import (
 )
 from logaccel.result import Accuracy, LayerResult, SimulationResult
 from logaccel.schedule.activity import Activity, count_activity
-from logaccel.schedule.folds import FoldPlan, plan_folds
+from logaccel.schedule.folds import FoldPlan
 from logaccel.trace import LayerTensors, Trace
 from logaccel.workload import Layer, Network
 from logaccel.workload.graph import FloatOp, Graph
@@ -89,7 +80,7 @@ def simulate(
     """
     trace = workload if isinstance(workload, Trace) else None
     graph = workload if isinstance(workload, Graph) else None
-    network = _network(workload, batch)
+    network = layers_alone(workload, batch)
     if arch.timing == "scalesim" and engine == "register":
         raise ConfigError(
             f"{arch.name}: timing: scalesim is a count, not a machine: the register engine cannot step it"
@@ -104,18 +95,14 @@ def simulate(
     run_on_array = _engine(engine, backend)
     results: list[LayerResult] = []
     done = 0
-    for index, (layer, layer_arch, chosen) in enumerate(zip(network.layers, archs, formats, strict=True)):
+    for index, planned in enumerate(plan_network(network, archs, formats, prices)):
         if progress is not None:
-            progress(done, network.macs, layer.name)
-        plan = _plan(network, layer, layer_arch)
-        datapath = layer_arch.pe.datapath(chosen.ifmap, chosen.filter)
+            progress(done, network.macs, planned.layer.name)
         if trace is None:
-            outcome = _time_layer(plan)
+            outcome = _time_layer(planned.folds)
         else:
             fed = results[-1].ofmap_codes if chained and results else None
-            outcome = _run_layer(trace.layers[index], layer_arch, datapath, chosen, run_on_array, fed)
-        mapped, tiled = map_network_layer(layer, network.batch, layer_arch, datapath, chosen)
-        planned = PlannedLayer(layer, network.batch, layer_arch, datapath, chosen, plan, mapped, tiled)
+            outcome = _run_layer(trace.layers[index], planned, run_on_array, fed)
         results.append(_layer_result(planned, outcome, prices))
         done += results[-1].macs
     if progress is not None:
@@ -141,17 +128,6 @@ def simulate(
     )
 
 
-def _network(workload: Trace | Network | Graph, batch: int | None) -> Network:
-    """Return the layers alone."""
-    if isinstance(workload, Graph):
-        if batch is not None and batch < 1:
-            raise ConfigError(f"batch: must be at least 1, got {batch}")
-        return workload.network(batch or 1)
-    if batch is not None:
-        raise ConfigError("batch: goes with a graph; a trace or a network has its own")
-    return workload.network if isinstance(workload, Trace) else workload
-
-
 def _formats(
     workload: Trace | Network | Graph,
     network: Network,
@@ -166,10 +142,7 @@ def _formats(
             what = "quantization" if given else "chained"
             raise ConfigError(f"{what}: needs a trace; {network.name} has shapes only")
         if isinstance(workload, Graph) and tensors is not None:
-            return tuple(
-                LayerQuantization(tensors[node.inputs[0]], own.weight.at(0, True), tensors[node.name])
-                for node, own in zip(workload.layer_nodes, archs, strict=True)
-            )
+            return graph_layers(workload, archs, tensors)
         formats = quantize_network(network, archs)
     else:
         if chained:
@@ -177,14 +150,6 @@ def _formats(
         formats = quantize_trace(trace, archs, given)
     check_words(formats, archs, network.layers)
     return formats
-
-
-def _plan(network: Network, layer: Layer, arch: Architecture) -> FoldPlan:
-    """Cut a layer into folds; what is wrong names the layer."""
-    try:
-        return plan_folds(layer.matrix(network.batch), arch.array, arch.dataflow)
-    except WorkloadError as error:
-        raise WorkloadError(f"{network.name}: {layer.name}: {error}") from None
 
 
 def _notes(workload: Trace | Network | Graph, chained: bool, arch: Architecture) -> tuple[str, ...]:
@@ -235,17 +200,15 @@ def _time_layer(plan: FoldPlan) -> _Outcome:
 
 def _run_layer(
     tensors: LayerTensors,
-    arch: Architecture,
-    datapath: Datapath,
-    formats: LayerQuantization,
+    planned: PlannedLayer,
     run_on_array: Callable[[LayerJob], LayerRun],
     fed: Codes | None,
 ) -> _Outcome:
     """Encode (or take the codes fed on), run on the array, post-process, compare with the float reference."""
-    layer = tensors.layer
+    layer, arch, datapath, formats = planned.layer, planned.arch, planned.datapath, planned.formats
     batch = len(tensors.ifmap)
     ifmap = encode(tensors.ifmap, formats.ifmap) if fed is None else fed.reshape(layer.ifmap_shape(batch))
-    job = LayerJob(layer, datapath, arch.array, arch.dataflow, ifmap, encode(tensors.filter, formats.filter))
+    job = LayerJob(layer, datapath, arch.array, arch.one_dataflow, ifmap, encode(tensors.filter, formats.filter))
     run = run_on_array(job)
     try:
         words = post_process(
@@ -283,16 +246,6 @@ def _engine(engine: Engine, backend: Backend) -> Callable[[LayerJob], LayerRun]:
     raise ConfigError(f"backend: must be kernel or (fold engine only) blas, got {backend!r} for engine {engine}")
 
 
-def map_network_layer(
-    layer: Layer, batch: int, arch: Architecture, datapath: Datapath, formats: LayerQuantization
-) -> tuple[MappedLayer, TiledLayer] | tuple[None, None]:
-    """Return the layer's tiles and what they cut, or None twice where the architecture has no memory."""
-    if arch.memory is None:
-        return None, None
-    tiled = tiled_layer(layer, batch, arch, datapath, formats)
-    return map_layer(tiled, arch.memory), tiled
-
-
 def _layer_result(planned: PlannedLayer, outcome: _Outcome, prices: Prices) -> LayerResult:
     layer, datapath, formats = planned.layer, planned.datapath, planned.formats
     matrix = layer.matrix(planned.batch)
@@ -300,6 +253,7 @@ def _layer_result(planned: PlannedLayer, outcome: _Outcome, prices: Prices) -> L
     cost = cost_layer(planned, outcome.array_cycles, outcome.activity, prices)
     return LayerResult(
         name=layer.name,
+        dataflow=planned.arch.one_dataflow,
         macs=matrix.macs,
         folds=cost.folds,
         compute_cycles=cost.compute_cycles,

@@ -56,6 +56,7 @@ def result(
         layers.append(
             LayerResult(
                 name=layer.name,
+                dataflow=arch.one_dataflow,
                 macs=matrix.macs,
                 folds=plan.count,
                 compute_cycles=plan.compute_cycles,

@@ -134,7 +134,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"clock_mhz": 0}, "clock_mhz: must be greater than 0, got 0"),
     ({"clock_mhz": float("nan")}, "clock_mhz: must be at most 10000, got nan"),
     ({"clock_mhz": float("inf")}, "clock_mhz: must be at most 10000, got inf"),
-    ({"dataflow": "rs"}, "dataflow: must be 'os', 'ws' or 'is', got 'rs'"),
+    ({"dataflow": "rs"}, "dataflow: must be 'os', 'ws', 'is' or 'auto', got 'rs'"),
     (
         {"pe": {"kind": "add", "acc_bits": 40}},
         "pe: kind must be one of 'multiply', 'shift', 'decode', 'logsum', got 'add'",

@@ -1,11 +1,11 @@
 """What an accelerator is, and how its file is read."""
 
 from logaccel.arch.load import json_schema, load_arch, shipped_architectures
-from logaccel.arch.memory import BankedDram, ChannelDram, Dram, Memory, Objective, Scratchpad
+from logaccel.arch.memory import BankedDram, ChannelDram, Dram, FixedMapping, Memory, Objective, Order, Scratchpad
 from logaccel.arch.model import Architecture, Dataflow, LayerSettings, PEArray, PostProcessing
 
 __all__ = [
-    "Architecture", "BankedDram", "ChannelDram", "Dataflow", "Dram", "LayerSettings", "Memory", "Objective", "PEArray",
-    "PostProcessing", "Scratchpad",
-    "json_schema", "load_arch", "shipped_architectures",
+    "Architecture", "BankedDram", "ChannelDram", "Dataflow", "Dram", "FixedMapping", "LayerSettings", "Memory",
+    "Objective", "Order", "PEArray", "PostProcessing", "Scratchpad", "json_schema", "load_arch",
+    "shipped_architectures",
 ]  # fmt: skip

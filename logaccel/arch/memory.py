@@ -10,6 +10,7 @@ from logaccel.section import Section
 
 Bytes = Annotated[int, Field(ge=1, le=2**40)]
 Objective = Literal["cycles", "energy", "edp", "traffic"]
+Order = Literal["channels", "pixels"]
 
 
 class Scratchpad(Section):
@@ -62,6 +63,16 @@ Dram = Annotated[
 ]
 
 
+class FixedMapping(Section):
+    """What of a layer's mapping the user fixed; the rest is searched."""
+
+    images: Annotated[int | None, Field(ge=1, description="images of a tile")] = None
+    ofmap_rows: Annotated[int | None, Field(ge=1, description="ofmap rows of a tile")] = None
+    ofmap_channels: Annotated[int | None, Field(ge=1, description="ofmap channels of a tile")] = None
+    ifmap_channels: Annotated[int | None, Field(ge=1, description="ifmap channels of a tile")] = None
+    order: Annotated[Order | None, Field(description="the outer loop: ofmap channels, or pixels")] = None
+
+
 class Memory(Section):
     """Scratchpads and DRAM, and what the mapper makes of them."""
 
@@ -76,6 +87,17 @@ class Memory(Section):
         Literal["search", "fill"],
         Field(description="search: the best tiles; fill: matrix products as Gemmini's library cuts them"),
     ] = "search"
+    handover: Annotated[
+        bool, Field(description="an ofmap that fits stays on chip as the next layer's ifmap, where that costs less")
+    ] = True
+    mapping: Annotated[
+        dict[str, FixedMapping],
+        Field(description="parts of mappings to keep, by layer or for `all`; the rest is searched"),
+    ] = {}
+
+    def __hash__(self) -> int:
+        """Hash all but the fixed mappings: a dictionary has no hash. Equality compares them."""
+        return hash(tuple(getattr(self, name) for name in type(self).model_fields if name != "mapping"))
 
     @property
     def scratchpads(self) -> dict[str, Scratchpad]:

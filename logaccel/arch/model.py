@@ -1,6 +1,6 @@
 """What an accelerator is: one frozen, validated record from which everything else is derived."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -11,6 +11,7 @@ from logaccel.pe import PE, WORD_LIMIT_BITS, AnyPE, LogsumPE
 from logaccel.section import Section, problems
 
 Dataflow = Literal["os", "ws", "is"]
+DataflowChoice = Literal["os", "ws", "is", "auto"]
 Timing = Literal["physical", "scalesim"]
 LONGEST_REDUCTION = 2**20  # the K up to which a log-domain psum must fit the widest word
 
@@ -43,6 +44,7 @@ class LayerSettings(Section):
     pe: Annotated[AnyPE | None, Field(description="as in the architecture, replaced whole")] = None
     activation: Annotated[Word | None, Field(description="word of the layer's ifmap")] = None
     weight: Annotated[Word | None, Field(description="word of the layer's filters")] = None
+    dataflow: Annotated[DataflowChoice | None, Field(description="what stays in the PE; auto: the best")] = None
     output: Annotated[Word | None, Field(description="word of the ofmap; of the last layer only")] = None
 
 
@@ -56,7 +58,10 @@ class Architecture(Section):
     weight: Annotated[Word, Field(description="word of filters; always signed")]
     output: Annotated[Word, Field(description="word of an ofmap that feeds no layer (logits)")] = LinearWord(bits=16)
     array: Annotated[PEArray, Field(description="geometry and timing of the PE array")]
-    dataflow: Annotated[Dataflow, Field(description="os, ws or is: psum, weight or activation stays in the PE")] = "os"
+    dataflow: Annotated[
+        DataflowChoice,
+        Field(description="os, ws or is: psum, weight or activation stays in the PE; auto: the best of them by layer"),
+    ] = "os"
     timing: Annotated[
         Timing, Field(description="physical: the machine's own cycles; scalesim: the count of SCALE-Sim 3.0.0")
     ] = "physical"
@@ -90,6 +95,17 @@ class Architecture(Section):
         for settings in (self.layers[key] for key in keys if key in self.layers):
             merged = _merged(merged, settings)
         return merged
+
+    @property
+    def dataflows(self) -> tuple[Dataflow, ...]:
+        """What may stay in a PE: one, or all three to choose from."""
+        return get_args(Dataflow) if self.dataflow == "auto" else (self.dataflow,)
+
+    @property
+    def one_dataflow(self) -> Dataflow:
+        """The dataflow, where it is not `auto`; a layer's is chosen before it runs (logaccel.mapping)."""
+        assert self.dataflow != "auto", "chosen per layer"
+        return self.dataflow
 
     def replace(self, **changes: Any) -> "Architecture":
         """Return a copy with keys changed; `array={"rows": 32}` or `**{"array.rows": 32}` reach into sections.

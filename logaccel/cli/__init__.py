@@ -8,6 +8,9 @@ import typer
 from logaccel.cli import run  # the order of imports is the order in which --help lists the commands
 
 # isort: split
+from logaccel.cli import map as mapping
+
+# isort: split
 from logaccel.cli import networks, traces
 
 # isort: split
@@ -21,7 +24,15 @@ from logaccel.cli.app import app
 from logaccel.cli.output import INTERRUPTED, USER_ERROR
 from logaccel.errors import LogaccelError
 
-COMMANDS = (run, networks, traces, archs, rtl, weights)  # each adds its commands to the app when it is imported
+COMMANDS = (
+    run,
+    mapping,
+    networks,
+    traces,
+    archs,
+    rtl,
+    weights,
+)  # each adds its commands to the app when it is imported
 __all__ = ["COMMANDS", "app", "main"]
 
 

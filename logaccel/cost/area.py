@@ -72,8 +72,12 @@ def array_leakage_mw(
 
 def board_parts(arch: Architecture, views: Iterable[Architecture] = ()) -> tuple[Part, ...]:
     """Return the parts of one PE that can run the architecture and each of its views."""
-    asked = {(view.pe, view.activation, view.weight): None for view in (arch, *views)}
-    return merged(_pe_parts(*words, arch.array, arch.dataflow) for words in asked)
+    asked = {
+        (view.pe, view.activation, view.weight, dataflow): None
+        for view in (arch, *views)
+        for dataflow in view.dataflows
+    }
+    return merged(_pe_parts(*words, arch.array, dataflow) for *words, dataflow in asked)
 
 
 def _lane_board(arch: Architecture, views: tuple[Architecture, ...]) -> tuple[Part, ...]:

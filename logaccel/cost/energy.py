@@ -65,7 +65,7 @@ def layer_energy(
     output: the word of the ofmap, which each of the matrix's psums is encoded into, once.
     """
     share, assumed = _live_share(datapath, activity)
-    array, dataflow = layer_arch.array, layer_arch.dataflow
+    array, dataflow = layer_arch.array, layer_arch.one_dataflow
     circuits = layer_arch.pe.parts(datapath)
     registers = register_parts(datapath, dataflow, array.pipeline_stages, array.overlap)
     lane = lane_parts(datapath, output, layer_arch.post)

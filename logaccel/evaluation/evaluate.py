@@ -12,17 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logaccel.cost import load_profile, memory_prices
-from logaccel.costed import PlannedLayer, Prices, cost_between_layers, cost_layer
+from logaccel.costed import Prices, cost_between_layers, cost_layer
 from logaccel.errors import ConfigError, TraceError
 from logaccel.evaluation.formats import check_images
 from logaccel.evaluation.run import GraphRun, NodeRun
 from logaccel.formats.encode import decode
+from logaccel.mapping import plan_layer
 from logaccel.model.reference import run_float
 from logaccel.quantization import LayerQuantization
 from logaccel.result import write_whole
 from logaccel.schedule.activity import count_activity
-from logaccel.schedule.folds import plan_folds
-from logaccel.simulation import map_network_layer
 from logaccel.trace import Tensor
 
 STATE_VERSION = 2
@@ -225,12 +224,9 @@ def _costs(run: GraphRun, sums: Sums) -> dict[str, dict[str, Any]]:
         arch = run.archs[node.name]
         tensors = run.formats.tensors
         formats = LayerQuantization(tensors[node.inputs[0]], run.formats.filters[node.name], tensors[node.name])
-        datapath = arch.pe.datapath(formats.ifmap, formats.filter)
-        plan = plan_folds(node.layer.matrix(1), arch.array, arch.dataflow)
-        mapped, tiled = map_network_layer(node.layer, 1, arch, datapath, formats)
-        planned = PlannedLayer(node.layer, 1, arch, datapath, formats, plan, mapped, tiled)
+        planned = plan_layer(node.layer, 1, arch, formats, prices)
         live = round(sums.nodes[node.name].live_products / sums.images)
-        cost = cost_layer(planned, plan.compute_cycles, count_activity(plan, live), prices)
+        cost = cost_layer(planned, planned.folds.compute_cycles, count_activity(planned.folds, live), prices)
         costs[node.name] = _figures(cost.total_cycles, cost.energy.array_pj, cost.energy.system_pj)
     for work in cost_between_layers(graph, 1, run.arch, run.formats.tensors, prices):
         own = _figures(work.total_cycles, work.energy_pj, work.energy_system_pj)

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logaccel.arch import Architecture
+from logaccel.cost import load_profile, memory_prices
+from logaccel.costed import Prices
 from logaccel.engine import fold_level, register_level
 from logaccel.engine.direct import DirectLayer, LaneSpec, direct_layer
 from logaccel.engine.factors import codes_of
@@ -26,10 +28,11 @@ from logaccel.evaluation.lane import Words, add_residual, add_terms, descaled, r
 from logaccel.formats import Format
 from logaccel.formats.encode import Codes, decode, encode
 from logaccel.formats.hardware import encode_accumulators
+from logaccel.mapping import check_prices, plan_layer
 from logaccel.model.model import Model
 from logaccel.model.reference import float_op, schedule
 from logaccel.pe import Datapath
-from logaccel.quantization import layer_architectures
+from logaccel.quantization import LayerQuantization, layer_architectures
 from logaccel.schedule.folds import plan_folds
 from logaccel.trace import Tensor
 from logaccel.workload.graph import INPUT, Add, FloatOp, LayerNode, Node
@@ -73,6 +76,7 @@ class GraphRun:
         self.model, self.arch, self.formats = model, arch, formats
         layers = model.graph.layers
         self.archs = dict(zip((layer.name for layer in layers), layer_architectures(arch, layers), strict=True))
+        self.archs |= {node.name: self._chosen(node) for node in model.graph.layer_nodes}
         self.stored = {name: stored_parameters(model, name, formats) for name in self.archs}
         self.filters = {name: encode(own.filter, formats.filters[name]) for name, own in self.stored.items()}
         self.direct = {
@@ -97,6 +101,17 @@ class GraphRun:
             yield done
             for name in gone:
                 del live[name]
+
+    def _chosen(self, node: LayerNode) -> Architecture:
+        """Return the architecture of a layer with the dataflow that one image costs least in."""
+        arch = self.archs[node.name]
+        if arch.dataflow != "auto":
+            return arch
+        tensors, profile = self.formats.tensors, load_profile(arch.cost_profile)
+        own = LayerQuantization(tensors[node.inputs[0]], self.formats.filters[node.name], tensors[node.name])
+        prices = Prices(profile, memory_prices(profile, self.arch, self.archs.values()))
+        check_prices(arch, prices)
+        return plan_layer(node.layer, 1, arch, own, prices).arch
 
     def _node(self, node: Node, inputs: list[Codes], counts: bool) -> NodeRun:
         own = self.formats.tensors[node.name]
@@ -150,7 +165,7 @@ class GraphRun:
         key = node.name, len(ifmap)
         if key not in self.cycles:
             arch = self.archs[node.name]
-            self.cycles[key] = plan_folds(node.layer.matrix(len(ifmap)), arch.array, arch.dataflow).compute_cycles
+            self.cycles[key] = plan_folds(node.layer.matrix(len(ifmap)), arch.array, arch.one_dataflow).compute_cycles
         if counts and node.name not in self.met:
             self.met[node.name] = weights_met(node.layer, self.filters[node.name])
         live = count_live_products(ifmap, self.met[node.name]) if counts else None
@@ -165,7 +180,7 @@ class GraphRun:
     def job(self, node: LayerNode, ifmap: Codes) -> LayerJob:
         """Return what the array has to do for a layer."""
         arch = self.archs[node.name]
-        return LayerJob(node.layer, self.datapath(node), arch.array, arch.dataflow, ifmap, self.filters[node.name])
+        return LayerJob(node.layer, self.datapath(node), arch.array, arch.one_dataflow, ifmap, self.filters[node.name])
 
     def lane(self, node: LayerNode, psum: Words, inputs: list[Codes]) -> Codes:
         """Return a layer's codes from psum[pixel, m]: bias, channel's power of two, residual, ReLU, encoder."""

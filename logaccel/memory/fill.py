@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from math import isqrt
 
 from logaccel.arch import Memory
-from logaccel.memory.space import Choices
+from logaccel.memory.choices import Choices
 from logaccel.memory.tiles import TiledLayer
 
 

@@ -1,4 +1,4 @@
-"""The mapper: the best tiles of a layer among all whose sizes are powers of two or the whole axis.
+"""The mapper: the best tiles of a layer among all that there are to choose from.
 
 The whole space is searched. logaccel.memory.space knows of every mapping, as arrays, exactly what it moves and
 computes, and a bound of its cycles; mappings are timed in the order of what they cost at least, until none that is
@@ -12,12 +12,16 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from logaccel.arch import ChannelDram, Memory, Objective
+from logaccel.arch import ChannelDram, FixedMapping, Memory, Objective
 from logaccel.errors import ConfigError
+from logaccel.memory.choices import Choices, choices, fixed_mapping
 from logaccel.memory.fill import fill_choices, pooled
 from logaccel.memory.loops import TileCycles, convert, time_loops, total
-from logaccel.memory.space import Choices, Space, check_size, choices
+from logaccel.memory.priced import energies_pj
+from logaccel.memory.prices import LayerPrices
+from logaccel.memory.space import Space, check_size
 from logaccel.memory.tiles import Mapping, Tile, TiledLayer
 from logaccel.memory.timing import Stalls, TileWork, transfer_cycles
 from logaccel.memory.waits import tile_work
@@ -36,6 +40,7 @@ class MappedLayer:
     dram_ifmap_bits: int
     dram_filter_bits: int
     dram_write_bits: int
+    energy_pj: float | None = None  # array, scratchpads, DRAM and leakage; None: no prices
 
     @property
     def stall_cycles(self) -> int:
@@ -47,22 +52,19 @@ class MappedLayer:
         """Bits of both operands."""
         return self.dram_ifmap_bits + self.dram_filter_bits
 
+    @property
+    def total_cycles(self) -> int:
+        """Compute and stalls."""
+        return self.compute_cycles + self.stall_cycles
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, units in the keys."""
         return asdict(self) | {"stall_cycles": self.stall_cycles, "dram_read_bits": self.dram_read_bits}
 
     def cost(self, objective: Objective) -> Cost:
-        """Return what is minimised (total cycles, DRAM bits, or their product: no energy yet), then the other."""
-        cycles = self.compute_cycles + self.stall_cycles
-        return _cost(objective, cycles, self.dram_read_bits + self.dram_write_bits)
-
-
-def _cost(objective: Objective, cycles: int, bits: int) -> Cost:
-    if objective == "cycles":
-        return cycles, bits
-    if objective == "traffic":
-        return bits, cycles
-    return float(cycles) * float(bits), cycles
+        """Return what is minimised; then, for equals, DRAM bits (cycles) or cycles (all others)."""
+        bits = self.dram_read_bits + self.dram_write_bits
+        return _cost(objective, self.total_cycles, bits, self.energy_pj or 0.0)
 
 
 def candidates(tiled: TiledLayer) -> Iterator[Mapping]:
@@ -72,16 +74,117 @@ def candidates(tiled: TiledLayer) -> Iterator[Mapping]:
         yield Mapping(*where, *rest)  # type: ignore[arg-type]
 
 
-def evaluate(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> MappedLayer:
+def fits(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> bool:
+    """Return whether two tiles fit each scratchpad."""
+    need = tiled.footprint_bits(mapping)
+    return all(need[name] <= 8 * size for name, size in memory.capacity_bytes.items())
+
+
+def map_layer(tiled: TiledLayer, memory: Memory, prices: LayerPrices | None = None) -> MappedLayer:
+    """Return the best mapping; of equals the one with less of the other quantity, then the first of the space.
+
+    Parts that `memory.mapping` fixes stay as they are. Raises ConfigError naming layer, scratchpad, need and
+    capacity where no tile fits, or the loop whose bound a fixed part breaks; and where the objective needs prices.
+    """
+    return rank_mappings(tiled, memory, prices)[0]
+
+
+def rank_mappings(
+    tiled: TiledLayer, memory: Memory, prices: LayerPrices | None = None, places: int = 1
+) -> tuple[MappedLayer, ...]:
+    """Return the best mappings, the best first; fewer if there are no more."""
+    if prices is None and memory.objective in ("energy", "edp"):
+        raise ConfigError(
+            f"memory.objective: {memory.objective} needs prices of scratchpads and DRAM, which are missing"
+        )
+    chosen, memory = _allowed(tiled, memory)
+    check_size(tiled, channel_of(memory))
+    nameless = replace(tiled, layer=tiled.layer.model_copy(update={"name": "layer", "relu": True}))
+    found = _searched(nameless, memory, prices, chosen, places)  # equal layers once
+    if not found:
+        raise ConfigError(_misfit(tiled, memory, chosen))
+    return found
+
+
+def as_mapped(tiled: TiledLayer, memory: Memory) -> Memory:
+    """Return the memory as a layer's tiles see it: Gemmini's rule has one scratchpad for ifmap and filter."""
+    return _allowed(tiled, memory)[1]
+
+
+def _allowed(tiled: TiledLayer, memory: Memory) -> tuple[Choices, Memory]:
+    """Return what there is to choose from. Fixed parts come before `tiling: fill`."""
+    fixed = fixed_mapping(tiled, memory)
+    filled = fill_choices(tiled, memory) if memory.tiling == "fill" and fixed == FixedMapping() else None
+    return (choices(tiled, fixed), memory) if filled is None else (filled, pooled(memory))
+
+
+def evaluate(tiled: TiledLayer, mapping: Mapping, memory: Memory, prices: LayerPrices | None = None) -> MappedLayer:
     """Return what a mapping costs; that it fits is the caller's business."""
-    dram = channel_of(memory)
-    loops = convert(tiled.loops(mapping), lambda tile: tile_work(tiled, tile, memory))
-    elapsed = time_loops(convert(loops, lambda work: _in_cycles(work, dram)))
-    compute = total(loops, lambda work: work.compute_cycles)
+    one = Choices(
+        ((mapping.images, mapping.ofmap_rows),), (mapping.ofmap_channels,), (mapping.ifmap_channels,), (mapping.order,)
+    )
+    space = Space(tiled, memory, channel_of(memory), one)
+    return _mapped(space, mapping, prices, 0.0 if prices is None else float(energies_pj(space, prices).ravel()[0]))
+
+
+@lru_cache(maxsize=4096)
+def _searched(
+    tiled: TiledLayer, memory: Memory, prices: LayerPrices | None, chosen: Choices, places: int
+) -> tuple[MappedLayer, ...]:
+    space = Space(tiled, memory, channel_of(memory), chosen)
+    fitting = np.flatnonzero(space.fits)
+
+    def of_fitting(array: NDArray[Any]) -> NDArray[Any]:
+        return np.broadcast_to(array, space.shape).ravel()[fitting]
+
+    ifmap, filters = space.dram_read_bits
+    least, bits = of_fitting(space.least_cycles), of_fitting(ifmap + filters + space.dram_write_bits)
+    energy = np.zeros(len(fitting)) if prices is None else of_fitting(energies_pj(space, prices))
+    timer = _Timer(tiled, memory)
+    ranked: list[tuple[Cost, int, float]] = []
+    for where in _by_cost(memory.objective, least, bits, _leaked(energy, least, prices)):
+        index, own, moved = int(fitting[where]), float(energy[where]), int(bits[where])
+        bound = _cost(memory.objective, cycles := int(least[where]), moved, _leaked(own, cycles, prices))
+        if len(ranked) == places and (bound, index) > ranked[-1][:2]:
+            break  # nor can any that follows
+        cycles = timer.total_cycles(space.mapping(index))
+        cost = _cost(memory.objective, cycles, moved, _leaked(own, cycles, prices))
+        ranked = sorted([*ranked, (cost, index, own)])[:places]
+    return tuple(_mapped(space, space.mapping(index), prices, own) for _, index, own in ranked)
+
+
+def _cost(objective: Objective, cycles: int, bits: int, energy_pj: float) -> Cost:
+    if objective == "cycles":
+        return cycles, bits
+    if objective == "traffic":
+        return bits, cycles
+    return energy_pj * (cycles if objective == "edp" else 1.0), cycles
+
+
+def _leaked(energy_pj: Any, cycles: Any, prices: LayerPrices | None) -> Any:
+    """Return an energy, or many, with what leaks in the meantime."""
+    return energy_pj if prices is None else energy_pj + prices.memory.leakage_pj_per_cycle * cycles
+
+
+def _by_cost(
+    objective: Objective, cycles: NDArray[np.int64], bits: NDArray[np.int64], energy_pj: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Return the order of costs; of equals the first of the space."""
+    if objective == "cycles":
+        return np.lexsort((bits, cycles))
+    if objective == "traffic":
+        return np.lexsort((cycles, bits))
+    return np.lexsort((cycles, energy_pj * cycles if objective == "edp" else energy_pj))
+
+
+def _mapped(space: Space, mapping: Mapping, prices: LayerPrices | None, energy_pj: float) -> MappedLayer:
+    """Time a mapping and add up its tiles; energy_pj: what it spends without leakage."""
+    loops = convert(space.tiled.loops(mapping), lambda tile: tile_work(space.tiled, tile, space.memory))
+    elapsed = time_loops(convert(loops, lambda work: _in_cycles(work, space.dram)))
     return MappedLayer(
         mapping=mapping,
         tiles=total(loops, lambda work: 1),
-        compute_cycles=compute,
+        compute_cycles=total(loops, lambda work: work.compute_cycles),
         stalls=Stalls(
             port=total(loops, lambda work: work.port_stall_cycles),
             bank=total(loops, lambda work: work.bank_stall_cycles),
@@ -91,64 +194,8 @@ def evaluate(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> MappedLayer
         dram_ifmap_bits=total(loops, lambda work: work.ifmap_read_bits),
         dram_filter_bits=total(loops, lambda work: work.filter_read_bits),
         dram_write_bits=total(loops, lambda work: work.write_bits),
+        energy_pj=None if prices is None else _leaked(energy_pj, elapsed.total, prices),
     )
-
-
-def fits(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> bool:
-    """Return whether two tiles fit each scratchpad."""
-    need = tiled.footprint_bits(mapping)
-    return all(need[name] <= 8 * size for name, size in memory.capacity_bytes.items())
-
-
-def map_layer(tiled: TiledLayer, memory: Memory, chosen: Choices | None = None) -> MappedLayer:
-    """Return the best mapping; of equals the one with less of the other quantity, then the first of the space.
-
-    Raises ConfigError naming layer, scratchpad, need and capacity where no tile fits.
-    """
-    return rank_mappings(tiled, memory, chosen)[0]
-
-
-def rank_mappings(
-    tiled: TiledLayer, memory: Memory, chosen: Choices | None = None, places: int = 1
-) -> tuple[MappedLayer, ...]:
-    """Return the best mappings, the best first; fewer if there are no more."""
-    if memory.tiling == "fill" and chosen is None:
-        chosen = fill_choices(tiled, memory)
-        memory = memory if chosen is None else pooled(memory)
-    check_size(tiled, channel_of(memory))
-    nameless = replace(tiled, layer=tiled.layer.model_copy(update={"name": "layer", "relu": True}))
-    found = _searched(nameless, memory, chosen, places)  # equal layers once
-    if not found:
-        raise ConfigError(_misfit(tiled, Space(tiled, memory, channel_of(memory), chosen)))
-    return found
-
-
-@lru_cache(maxsize=4096)
-def _searched(tiled: TiledLayer, memory: Memory, chosen: Choices | None, places: int) -> tuple[MappedLayer, ...]:
-    space = Space(tiled, memory, channel_of(memory), chosen)
-    fitting = np.flatnonzero(space.fits)
-    least = np.broadcast_to(space.least_cycles, space.shape).ravel()[fitting]
-    ifmap, filters = space.dram_read_bits
-    bits = np.broadcast_to(ifmap + filters + space.dram_write_bits, space.shape).ravel()[fitting]
-    timer = _Timer(tiled, memory)
-    ranked: list[tuple[Cost, int]] = []
-    for where in _by_cost(memory.objective, least, bits):
-        bound = _cost(memory.objective, int(least[where]), int(bits[where]))
-        if len(ranked) == places and (bound, fitting[where]) > ranked[-1]:
-            break  # nor can any that follows
-        mapping = space.mapping(fitting[where])
-        cost = _cost(memory.objective, timer.total_cycles(mapping), int(bits[where]))
-        ranked = sorted([*ranked, (cost, fitting[where])])[:places]
-    return tuple(evaluate(tiled, space.mapping(index), memory) for _, index in ranked)
-
-
-def _by_cost(objective: Objective, cycles: np.ndarray, bits: np.ndarray) -> np.ndarray:
-    """Return the order of costs, without ties: the place in the space decides."""
-    if objective == "cycles":
-        return np.lexsort((bits, cycles))
-    if objective == "traffic":
-        return np.lexsort((cycles, bits))
-    return np.lexsort((cycles, cycles.astype(np.float64) * bits.astype(np.float64)))
 
 
 class _Timer:
@@ -179,13 +226,15 @@ def channel_of(memory: Memory) -> ChannelDram:
     return memory.dram
 
 
-def _misfit(tiled: TiledLayer, space: Space) -> str:
+def _misfit(tiled: TiledLayer, memory: Memory, chosen: Choices) -> str:
     """Name each scratchpad that even its smallest tile overflows."""
-    least = {name: -(-int(bits.min()) // 8) for name, bits in space.needs_bits.items()}
+    what = "the smallest tiles" if chosen == choices(tiled) else "the smallest tiles that memory.mapping allows"
+    needs = Space(tiled, memory, channel_of(memory), chosen).needs_bits
+    least = {name: -(-int(bits.min()) // 8) for name, bits in needs.items()}
     return (
         "\n".join(
-            f"{tiled.layer.name}: memory.{name}: two of the smallest tiles need {least[name]} bytes, it holds {size}"
-            for name, size in space.memory.capacity_bytes.items()
+            f"{tiled.layer.name}: memory.{name}: two of {what} need {least[name]} bytes, it holds {size}"
+            for name, size in memory.capacity_bytes.items()
             if least[name] > size
         )
         or f"{tiled.layer.name}: memory: no tile fits all scratchpads at once"

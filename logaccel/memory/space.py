@@ -8,57 +8,21 @@ sums over the tiles of a mapping are products with matrices that say how many bl
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from logaccel.arch import ChannelDram, Memory
+from logaccel.arch import ChannelDram, Memory, Order
 from logaccel.errors import WorkloadError
+from logaccel.memory.choices import Choices
 from logaccel.memory.ports import least_port_stalls, ports_of
-from logaccel.memory.tiles import Map, Mapping, Order, TiledLayer, row_runs
+from logaccel.memory.tiles import Map, Mapping, TiledLayer, row_runs
 from logaccel.schedule.cycles import cycles_of_shapes
 from logaccel.workload import MatrixShape
 
 Counts = NDArray[np.int64]
 SLOWEST_MAC = 2**12  # cycles or bits of a MAC that is a tile of its own: its fold on the largest array
-
-
-@dataclass(frozen=True)
-class Choices:
-    """The sizes that the mapper may choose from."""
-
-    maps: tuple[tuple[int, int], ...]  # images, ofmap rows
-    ofmap_channels: tuple[int, ...]
-    ifmap_channels: tuple[int, ...]
-    orders: tuple[Order, ...]
-
-
-def choices(tiled: TiledLayer) -> Choices:
-    """Return the whole space. OS drains its psums once: its tiles hold whole reductions."""
-    ofmap_channels, ifmap_channels = tiled.group_channels
-    rows, whole = tiled.layer.out_size[0], tiled.dataflow == "os"
-    maps = [(1, height) for height in even_steps(rows) if height < rows]
-    maps += [(images, rows) for images in steps(tiled.batch)]
-    channels = even_steps(ofmap_channels)
-    return Choices(tuple(maps), channels, (ifmap_channels,) if whole else steps(ifmap_channels), get_args(Order))
-
-
-def even_steps(size: int) -> tuple[int, ...]:
-    """Return the least step for each number of blocks that an axis can be cut into: about 2 √size of them."""
-    found, count = [size], 1
-    while (step := found[-1]) > 1:
-        count = -(-size // (step - 1))  # the fewest blocks that a smaller step gives
-        found.append(-(-size // count))
-    return tuple(reversed(found))
-
-
-def steps(size: int) -> tuple[int, ...]:
-    """Return fewer steps for an axis: powers of two, and the least ones for 1, 2, 4, … blocks."""
-    powers = [2**power for power in range(size.bit_length())]
-    return tuple(sorted({power for power in powers if power < size} | {-(-size // power) for power in powers}))
 
 
 def check_size(tiled: TiledLayer, dram: ChannelDram) -> None:
@@ -69,7 +33,7 @@ def check_size(tiled: TiledLayer, dram: ChannelDram) -> None:
         raise WorkloadError(f"{tiled.layer.name}: must be at most {most:,} MACs to be mapped, got {macs:,}")
 
 
-class _Axis:
+class Axis:
     """The steps of an axis, the lengths of their blocks, and how many blocks of each: counts[step, length]."""
 
     def __init__(self, size: int, steps: Sequence[int]) -> None:
@@ -84,7 +48,7 @@ class _Axis:
         self.blocks = self.counts.sum(axis=1)
 
 
-class _Maps:
+class Maps:
     """The same for blocks of images and ofmap rows, whose kinds are `Map`s."""
 
     def __init__(self, tiled: TiledLayer, steps: Sequence[tuple[int, int]]) -> None:
@@ -113,23 +77,20 @@ class _Maps:
 class Space:
     """All mappings of a layer. Arrays have the axes [m, b, d, o], some of them of length 1."""
 
-    def __init__(self, tiled: TiledLayer, memory: Memory, dram: ChannelDram, chosen: Choices | None = None) -> None:
+    def __init__(self, tiled: TiledLayer, memory: Memory, dram: ChannelDram, chosen: Choices) -> None:
         """Prepare the tables; the caller has called `check_size`."""
-        self.tiled, self.memory, self.dram = tiled, memory, dram
-        self.choices = choices(tiled) if chosen is None else chosen
+        self.tiled, self.memory, self.dram, self.choices = tiled, memory, dram, chosen
         ofmap_channels, ifmap_channels = tiled.group_channels
         taps = tiled.layer.kernel[0] * tiled.layer.kernel[1]
-        self._maps = _Maps(tiled, self.choices.maps)
-        self._channels = _Axis(ofmap_channels, self.choices.ofmap_channels)
-        self._depths = _Axis(ifmap_channels, self.choices.ifmap_channels)
-        x, c, k = self._maps.pixels, self._channels.lengths, self._depths.lengths
-        self._cycles = cycles_of_shapes(
-            x[:, None, None], c[None, :, None], taps * k[None, None, :], tiled.array, tiled.dataflow
-        )
-        shape = MatrixShape(1, x[:, None, None], c[None, :, None], taps * k[None, None, :])  # type: ignore[arg-type]
-        ports = ports_of(memory, tiled.widths)
-        self._waits = least_port_stalls(shape, tiled.array, tiled.dataflow, ports)
-        self._ifmap = self._maps.ifmap_bits[:, None] * k
+        self.maps = Maps(tiled, self.choices.maps)
+        self.channels = Axis(ofmap_channels, self.choices.ofmap_channels)
+        self.depths = Axis(ifmap_channels, self.choices.ifmap_channels)
+        x, c, k = self.maps.pixels, self.channels.lengths, self.depths.lengths
+        self.tile_shapes = (x[:, None, None], c[None, :, None], taps * k[None, None, :])  # pixels, channels, K
+        self._cycles = cycles_of_shapes(*self.tile_shapes, tiled.array, tiled.dataflow)
+        shape = MatrixShape(1, *self.tile_shapes)  # type: ignore[arg-type]
+        self._waits = least_port_stalls(shape, tiled.array, tiled.dataflow, ports_of(memory, tiled.widths))
+        self._ifmap = self.maps.ifmap_bits[:, None] * k
         self._filter = tiled.widths.filter_bits * taps * c[:, None] * k
         self._write = x[:, None] * c * tiled.widths.ofmap_bits
 
@@ -159,27 +120,27 @@ class Space:
         for name, capacity in self.memory.capacity_bytes.items():
             fit &= self.needs_bits[name] <= 8 * capacity
         if self.shape[3] > 1:
-            alone = (self._maps.blocks[:, None] == 1) | (self._channels.blocks == 1)
+            alone = (self.maps.blocks[:, None] == 1) | (self.channels.blocks == 1)
             fit[..., 1] &= ~alone[:, :, None]
         return fit
 
     @cached_property
     def compute_cycles(self) -> Counts:
         """Cycles of the array over all tiles, without stalls of any kind."""
-        return self.tiled.layer.groups * self._summed(self._cycles)[..., None]
+        return self.tiled.layer.groups * self.summed(self._cycles)[..., None]
 
     @cached_property
     def busy_cycles(self) -> Counts:
         """The same with the least that scratchpad ports hold the array up."""
-        return self.tiled.layer.groups * self._summed(self._cycles + self._waits)[..., None]
+        return self.tiled.layer.groups * self.summed(self._cycles + self._waits)[..., None]
 
     @cached_property
     def dram_read_bits(self) -> tuple[Counts, Counts]:
         """Bits of ifmaps and of filters that all tiles read."""
-        groups, maps, slices = self.tiled.layer.groups, self._maps.blocks[:, None, None, None], self._channels.blocks
-        slices, deep = slices[:, None, None], (self._depths.blocks > 1)[:, None]
+        groups, maps, slices = self.tiled.layer.groups, self.maps.blocks[:, None, None, None], self.channels.blocks
+        slices, deep = slices[:, None, None], (self.depths.blocks > 1)[:, None]
         pixels_outer = np.array([order == "pixels" for order in self.choices.orders])
-        ifmap = (self._maps.counts @ self._maps.ifmap_bits)[:, None, None, None] * self.tiled.group_channels[1]
+        ifmap = (self.maps.counts @ self.maps.ifmap_bits)[:, None, None, None] * self.tiled.group_channels[1]
         filters = self.tiled.filter_bits(*self.tiled.group_channels)
         ifmap_passes = np.where(deep | (~pixels_outer & (maps > 1)), slices, 1)
         filter_passes = np.where(deep | (pixels_outer & (slices > 1)), maps, 1)
@@ -200,18 +161,18 @@ class Space:
         its transfers: the last tile is computed after all reads and all write-backs but its own and that of
         the tile before it.
         """
-        first_map, last_map = self._maps.first, self._maps.last
-        first, last = self._channels.first, self._channels.last
-        deep_first, deep_last = self._depths.first, self._depths.last
+        first_map, last_map = self.maps.first, self.maps.last
+        first, last = self.channels.first, self.channels.last
+        deep_first, deep_last = self.depths.first, self.depths.last
         opening = self._time(
             self._ifmap[first_map][:, None, deep_first] + self._filter[first][:, deep_first], read=True
         )[..., None]
         closing = self._time(self._write[last_map][:, last])[:, :, None, None]
         last_tile = self._cycles[last_map[:, None, None], last[:, None], deep_last][..., None]
         hidden = np.where(
-            (self._depths.blocks > 1)[:, None], 0, self._time(self._write).max(axis=0)[first][:, None, None]
+            (self.depths.blocks > 1)[:, None], 0, self._time(self._write).max(axis=0)[first][:, None, None]
         )
-        writes = self.tiled.layer.groups * (self._maps.counts @ self._time(self._write) @ self._channels.counts.T)
+        writes = self.tiled.layer.groups * (self.maps.counts @ self._time(self._write) @ self.channels.counts.T)
         channel = self._read_cycles + writes[:, :, None, None]
         return np.maximum(self.busy_cycles + opening + closing, np.maximum(channel, channel - hidden + last_tile))
 
@@ -220,9 +181,9 @@ class Space:
         """Cycles of the channel for all reads."""
         groups = self.tiled.layer.groups
         both = self._time(self._ifmap[:, None, :] + self._filter, read=True)
-        cycles = np.repeat(self._summed(both)[..., None], self.shape[3], axis=3)
-        for d in np.flatnonzero(self._depths.blocks == 1):
-            k = self._depths.first[d]
+        cycles = np.repeat(self.summed(both)[..., None], self.shape[3], axis=3)
+        for d in np.flatnonzero(self.depths.blocks == 1):
+            k = self.depths.first[d]
             for o, order in enumerate(self.choices.orders):
                 cycles[:, :, d, o] = self._kept_reads(int(k), order)
         return groups * cycles
@@ -232,20 +193,20 @@ class Space:
         ifmap, filters = self._ifmap[:, k], self._filter[:, k]
         alone_i, alone_f = self._time(ifmap, read=True), self._time(filters, read=True)
         both = self._time(ifmap[:, None] + filters, read=True)
-        maps, slices = self._maps.counts, self._channels.counts
+        maps, slices = self.maps.counts, self.channels.counts
         of_maps, of_slices = (maps @ alone_i)[:, None], slices @ alone_f
-        first_map, first_slice = self._maps.first, self._channels.first
-        one_map, one_slice = (self._maps.blocks == 1)[:, None], self._channels.blocks == 1
+        first_map, first_slice = self.maps.first, self.channels.first
+        one_map, one_slice = (self.maps.blocks == 1)[:, None], self.channels.blocks == 1
         opening = both[first_map[:, None], first_slice]
         if order == "channels":
-            several = (both[first_map] - alone_i[first_map][:, None]) @ slices.T + of_maps * self._channels.blocks
+            several = (both[first_map] - alone_i[first_map][:, None]) @ slices.T + of_maps * self.channels.blocks
             return np.where(one_map, opening - alone_f[first_slice] + of_slices, several)
-        several = maps @ (both - alone_f)[:, first_slice] + of_slices * self._maps.blocks[:, None]
+        several = maps @ (both - alone_f)[:, first_slice] + of_slices * self.maps.blocks[:, None]
         return np.where(one_slice, opening - alone_i[first_map][:, None] + of_maps, several)
 
-    def _summed(self, table: Counts) -> Counts:
+    def summed(self, table: Counts) -> Counts:
         """Sum table[x, c, k] over the tiles of every mapping: [m, b, d]."""
-        maps, channels, depths = self._maps.counts, self._channels.counts, self._depths.counts
+        maps, channels, depths = self.maps.counts, self.channels.counts, self.depths.counts
         by_map = np.tensordot(maps, table, axes=(1, 0))
         return (channels @ by_map) @ depths.T
 

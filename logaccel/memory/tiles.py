@@ -14,18 +14,17 @@ those that the ofmap rows need, overlaps again each time; padding is not stored.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from logaccel.arch import Dataflow, PEArray
+from logaccel.arch import Dataflow, Order, PEArray
 from logaccel.memory.loops import Run, Runs, convert, nest, split_first
 from logaccel.memory.timing import TileWork
 from logaccel.memory.widths import WordWidths
 from logaccel.schedule.cycles import compute_cycles
 from logaccel.workload import Layer, MatrixShape
 
-Order = Literal["channels", "pixels"]
 Block = tuple[int, int]  # first, end
 T = TypeVar("T")
 U = TypeVar("U")

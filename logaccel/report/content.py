@@ -69,6 +69,7 @@ def layer_grid(result: SimulationResult) -> Grid:
     bits = bits_scale([sum(result.bits_moved.values()), *(sum(layer.bits_moved.values()) for layer in layers)])
     macs = count_scale([result.macs, *(layer.macs for layer in layers)])
     columns = [
+        *_dataflow_column(result),
         Column(f"MACs\n{macs.unit}".rstrip(), (*(macs.text(x.macs) for x in layers), macs.text(result.macs)), "time"),
         Column(
             "cycles", (*(format_cycles(x.total_cycles) for x in layers), format_cycles(result.total_cycles)), "time"
@@ -126,6 +127,13 @@ def _with_work_between(result: SimulationResult, energy: Scale, columns: list[Co
 
 def _system_scale(result: SimulationResult) -> Scale:
     return energy_scale([result.energy_system_pj or 0.0, *(layer.energy.system_pj or 0.0 for layer in result.layers)])
+
+
+def _dataflow_column(result: SimulationResult) -> list[Column]:
+    """What stays in the PEs, where not all layers have the architecture's dataflow."""
+    if all(layer.dataflow == result.arch.dataflow for layer in result.layers):
+        return []
+    return [Column("data-\nflow", (*(layer.dataflow for layer in result.layers), ""), "time", left=True)]
 
 
 def _system_columns(result: SimulationResult) -> list[Column]:

@@ -45,6 +45,7 @@ def _origin(result: SimulationResult) -> dict[str, Any]:
 def _layer_row(layer: LayerResult) -> dict[str, Any]:
     return {
         "layer": layer.name,
+        "dataflow": layer.dataflow,
         "macs": layer.macs,
         "folds": layer.folds,
         "compute_cycles": layer.compute_cycles,

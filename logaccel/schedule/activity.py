@@ -59,4 +59,4 @@ def matrix_activity(
 def _slices(size: int, limit: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return (length, number) of the full slices of an axis and of its ragged one."""
     full, ragged = divmod(size, limit)
-    return (limit, full), (ragged, 1 if ragged else 0)
+    return (limit, full), (ragged, 1 * (ragged > 0))
