@@ -103,6 +103,7 @@ class LayerResult:
             "energy_of_memory_pj": None if self.energy.memory is None else asdict(self.energy.memory),
             "traffic": None if self.traffic is None else self.traffic.to_dict(),
             "macs_per_dram_byte": self.macs_per_dram_byte,
+            "ifmap_reuse": None if self.traffic is None else self.traffic.ifmap_reuse,
             "bits_moved": dict(self.bits_moved),
             "activity": {key: getattr(self.activity, key) for key in self.activity.__dataclass_fields__},
             "acc_bits": self.acc_bits,

@@ -84,6 +84,8 @@ def test_without_a_memory_or_prices_there_is_no_system_figure(tmp_path: Path) ->
     horowitz = simulate(SHAPES, architecture(profile="horowitz_45nm"))
     assert horowitz.energy_system_pj is not None and horowitz.area.system_um2 is None  # he gives no area
     assert horowitz.layers[0].energy.memory is not None and horowitz.layers[0].energy.memory.leakage_pj == 0.0
+    heading = summary_text(horowitz).split("Energy by memory")[1].split("layer")[0]
+    assert "DRAM" in heading and "leakage" not in heading  # no column of zeros that nobody measured
 
 
 def test_every_report_has_the_three_figures_apart(result: SimulationResult) -> None:
@@ -97,6 +99,10 @@ def test_every_report_has_the_three_figures_apart(result: SimulationResult) -> N
         assert int(row["dram_filter_read_bits"]) == layer.traffic.dram_filter.read_bits
         assert int(row["psum_write_words"]) == layer.traffic.psum.write_words
     text = summary_text(result)
+    first = tree["layers"][0]
+    assert (
+        first["ifmap_reuse"] == first["traffic"]["ifmap"]["read_words"] / first["traffic"]["ifmap"]["write_words"] > 1
+    )
     for word in ("system", "Bits by memory", "Energy by memory", "MACs per", "CACTI 7"):
         assert word in text
 

@@ -62,6 +62,8 @@ def _traffic_grid(result: SimulationResult, rows: list[Traffic]) -> Grid:
         for name in ("ifmap", "filter", "ofmap")
     ]
     columns += [Column("MACs per\nDRAM byte", tuple(_intensity(value) for value in (*intensity, total)), "dram")]
+    reuse = tuple(_intensity(row.ifmap_reuse or None) for row in rows)
+    columns += [Column("reads per\nifmap word", reuse, "dram")]
     for name in LEVELS:
         for way, label in (("write", "in"), ("read", "out")):
             columns.append(
@@ -86,7 +88,8 @@ def _energy_grid(result: SimulationResult) -> list[Grid]:
         values = [part.scratchpad_pj[name] for part in known]
         columns[f"{name}\nscratchpad"] = [*values, sum(values)]
     columns["DRAM"] = [*(part.pj["dram"] for part in known), total["dram"]]
-    columns["leakage"] = [*(part.leakage_pj for part in known), total["leakage"]]
+    if total["leakage"]:  # else the prices have none
+        columns["leakage"] = [*(part.leakage_pj for part in known), total["leakage"]]
     columns["system"] = [sum(values) for values in zip(*columns.values(), strict=True)]
     scale = energy_scale(value for values in columns.values() for value in values)
     shown = tuple(
