@@ -69,7 +69,7 @@ def tiled_layer(
     """Return what the tiles of a layer depend on. In WS and IS raw psums wait in the ofmap scratchpad."""
     waiting_bits = formats.ofmap.bits if arch.one_dataflow == "os" else max(datapath.psum_bits, formats.ofmap.bits)
     widths = WordWidths(formats.ifmap.bits, formats.filter.bits, waiting_bits, formats.ofmap.bits)
-    return TiledLayer(layer, batch, arch.array, arch.one_dataflow, widths, arch.clock_mhz)
+    return TiledLayer(layer, batch, arch.array, arch.one_dataflow, widths, clock_mhz=arch.clock_mhz)
 
 
 def layer_prices(planned: PlannedLayer, prices: Prices) -> LayerPrices | None:

@@ -110,7 +110,13 @@ CLOCKS = st.builds(
 REQUESTS = st.lists(
     st.tuples(
         st.one_of(st.integers(0, 5), st.integers(0, 400)),
-        st.lists(st.tuples(st.integers(0, 900), st.integers(1, 500)), min_size=1, max_size=4),
+        st.lists(
+            st.one_of(
+                st.tuples(st.integers(0, 900), st.integers(1, 500)), st.tuples(st.integers(0, 200), st.integers(1, 30))
+            ),
+            min_size=1,
+            max_size=4,
+        ),
         st.booleans(),
     ),
     min_size=1,
@@ -119,7 +125,7 @@ REQUESTS = st.lists(
 
 
 @given(clocks=CLOCKS, requests=REQUESTS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_rows_at_once_equal_bursts_clock_by_clock(clocks: Clocks, requests: list[Request]) -> None:
     machine, (numbers, state, banks) = Machine(clocks), new_state(clocks)
     end = 0
@@ -133,6 +139,24 @@ def test_rows_at_once_equal_bursts_clock_by_clock(clocks: Clocks, requests: list
     bursts = [(first + bits - 1) // clocks.burst_bits - first // clocks.burst_bits + 1 for _, runs, _ in requests
               for first, bits in runs]  # fmt: skip
     assert sum(bursts) == state[HITS] + state[MISSES] + state[CONFLICTS]
+
+
+@pytest.mark.parametrize(("start", "end"), [(99, 99 + 2 + 3 + 1), (100, 100 + 20 + 2 + 3 + 1)])
+def test_a_refresh_due_in_the_first_slot_comes_first(start: int, end: int) -> None:
+    """By hand: tRFC 20 where the refresh is due in clock 100, then tRCD 2, CL 3 and one clock of data."""
+    clocks = Clocks(1, 1, 8, 8, 3, 3, 2, 2, 2, 4, 1, 1, 1, trfc=20, trefi=100)
+    assert transfer(*new_state(clocks), start, np.array([(0, 8, 1, 0, 1, 0)]), False) == end
+
+
+def test_a_row_stays_open_until_its_writes_have_recovered() -> None:
+    """By hand: write done in clock 2 + 3 + 1 = 6; a read in the row in slot 7, then another row: tWR counts from 6.
+
+    Precharge in 6 + tWR 12 = 18, tRP 2, tRCD 2: the read command is in 22, its data gone in 26.
+    """
+    clocks = Clocks(1, 1, 1, 8, 3, 3, 2, 2, 2, 4, 12, 1, 1, trfc=20, trefi=10_000)
+    machine = new_state(clocks)
+    assert transfer(*machine, 0, np.array([(0, 8, 1, 0, 1, 0)]), True) == 6
+    assert transfer(*machine, 6, np.array([(0, 8, 1, 0, 1, 0), (8, 8, 1, 0, 1, 0)]), False) == 26
 
 
 def test_strided_blocks_are_their_runs() -> None:

@@ -4,7 +4,7 @@ The device has its own clock. A transfer begins with the device's clock at or af
 the first array cycle at or after its last data.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
@@ -13,9 +13,11 @@ import numpy as np
 
 from logaccel.arch import BankedDram, ChannelDram
 from logaccel.dram import Device, load_device
+from logaccel.memory.banked_bound import BankedBound
+from logaccel.memory.loops import Elapsed
 from logaccel.memory.places import NOTHING, Layout, Place, Runs, places
 from logaccel.memory.tiles import Mapping, TiledLayer
-from logaccel.memory.timing import TileWork
+from logaccel.memory.timing import TileWork, tile_spans, waits
 
 MOST_BITS_PER_CYCLE = 2**20
 
@@ -81,18 +83,31 @@ class BankedChannel:
         return self._ahead[tile]
 
 
+def time_banked(
+    tiled: TiledLayer, mapping: Mapping, works: Iterable[TileWork], dram: BankedDram
+) -> tuple[Elapsed, RowCounts]:
+    """Return the cycles of the array over all tiles, tile by tile, and what the device's rows met."""
+    channel = BankedChannel(tiled, mapping, dram)
+    return Elapsed(*waits(tile_spans(works, channel))), channel.rows
+
+
 def clock_ratio(device: Device, clock_mhz: float) -> Fraction:
     """Return the device's clocks an array cycle."""
     return (Fraction(str(device.clock_mhz.value)) / Fraction(str(clock_mhz))).limit_denominator(10**6)
 
 
 def fastest_channel(dram: BankedDram, clock_mhz: float) -> ChannelDram:
-    """Return a channel that no transfer of the device beats: data end on end, and CL before what is read."""
-    device = load_device(dram.device)
-    clocks, ratio = device.clocks, clock_ratio(device, clock_mhz)
+    """Return a channel of the device's best: data end on end, and CL before what is read."""
+    clocks, ratio = load_device(dram.device).clocks, clock_ratio(load_device(dram.device), clock_mhz)
     bits = ceil(Fraction(clocks.burst_bits, clocks.burst) * ratio)
     return ChannelDram(
         bits_per_cycle=bits if bits <= MOST_BITS_PER_CYCLE else None,
         latency_cycles=floor(clocks.cl / ratio),
         burst_bits=clocks.burst_bits,
     )
+
+
+def least_transfers(dram: BankedDram, clock_mhz: float) -> BankedBound:
+    """Return what transfers on a device take at least, for an array of some clock."""
+    device = load_device(dram.device)
+    return BankedBound(device.clocks, clock_ratio(device, clock_mhz))

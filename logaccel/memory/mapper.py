@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from logaccel.arch import ChannelDram, FixedMapping, Memory, Objective
+from logaccel.arch import BankedDram, ChannelDram, FixedMapping, Memory, Objective
 from logaccel.errors import ConfigError
+from logaccel.memory.banked import RowCounts, least_transfers, time_banked
+from logaccel.memory.banked_bound import BankedBound
 from logaccel.memory.choices import Choices, choices, fixed_mapping
 from logaccel.memory.fill import fill_choices, pooled
-from logaccel.memory.loops import TileCycles, convert, time_loops, total
+from logaccel.memory.loops import Elapsed, TileCycles, convert, flatten, time_loops, total
 from logaccel.memory.priced import energies_pj
 from logaccel.memory.prices import LayerPrices
 from logaccel.memory.space import Space, check_size
@@ -41,6 +43,7 @@ class MappedLayer:
     dram_filter_bits: int
     dram_write_bits: int
     energy_pj: float | None = None  # array, scratchpads, DRAM and leakage; None: no prices
+    dram_rows: RowCounts | None = None  # None: a DRAM without banks
 
     @property
     def stall_cycles(self) -> int:
@@ -98,7 +101,7 @@ def rank_mappings(
             f"memory.objective: {memory.objective} needs prices of scratchpads and DRAM, which are missing"
         )
     chosen, memory = _allowed(tiled, memory)
-    check_size(tiled, channel_of(memory))
+    check_size(tiled, bounding_channel(tiled, memory))
     nameless = replace(tiled, layer=tiled.layer.model_copy(update={"name": "layer", "relu": True}))
     found = _searched(nameless, memory, prices, chosen, places)  # equal layers once
     if not found:
@@ -123,7 +126,7 @@ def evaluate(tiled: TiledLayer, mapping: Mapping, memory: Memory, prices: LayerP
     one = Choices(
         ((mapping.images, mapping.ofmap_rows),), (mapping.ofmap_channels,), (mapping.ifmap_channels,), (mapping.order,)
     )
-    space = Space(tiled, memory, channel_of(memory), one)
+    space = Space(tiled, memory, bounding_channel(tiled, memory), one)
     return _mapped(space, mapping, prices, 0.0 if prices is None else float(energies_pj(space, prices).ravel()[0]))
 
 
@@ -131,7 +134,7 @@ def evaluate(tiled: TiledLayer, mapping: Mapping, memory: Memory, prices: LayerP
 def _searched(
     tiled: TiledLayer, memory: Memory, prices: LayerPrices | None, chosen: Choices, places: int
 ) -> tuple[MappedLayer, ...]:
-    space = Space(tiled, memory, channel_of(memory), chosen)
+    space = Space(tiled, memory, bounding_channel(tiled, memory), chosen)
     fitting = np.flatnonzero(space.fits)
 
     def of_fitting(array: NDArray[Any]) -> NDArray[Any]:
@@ -147,7 +150,7 @@ def _searched(
         bound = _cost(memory.objective, cycles := int(least[where]), moved, _leaked(own, cycles, prices))
         if len(ranked) == places and (bound, index) > ranked[-1][:2]:
             break  # nor can any that follows
-        cycles = timer.total_cycles(space.mapping(index))
+        cycles = timer.elapsed(space.mapping(index))[0].total
         cost = _cost(memory.objective, cycles, moved, _leaked(own, cycles, prices))
         ranked = sorted([*ranked, (cost, index, own)])[:places]
     return tuple(_mapped(space, space.mapping(index), prices, own) for _, index, own in ranked)
@@ -179,8 +182,9 @@ def _by_cost(
 
 def _mapped(space: Space, mapping: Mapping, prices: LayerPrices | None, energy_pj: float) -> MappedLayer:
     """Time a mapping and add up its tiles; energy_pj: what it spends without leakage."""
-    loops = convert(space.tiled.loops(mapping), lambda tile: tile_work(space.tiled, tile, space.memory))
-    elapsed = time_loops(convert(loops, lambda work: _in_cycles(work, space.dram)))
+    timer = _Timer(space.tiled, space.memory)
+    loops = convert(space.tiled.loops(mapping), timer.work)
+    elapsed, rows = timer.elapsed(mapping)
     return MappedLayer(
         mapping=mapping,
         tiles=total(loops, lambda work: 1),
@@ -195,6 +199,7 @@ def _mapped(space: Space, mapping: Mapping, prices: LayerPrices | None, energy_p
         dram_filter_bits=total(loops, lambda work: work.filter_read_bits),
         dram_write_bits=total(loops, lambda work: work.write_bits),
         energy_pj=None if prices is None else _leaked(energy_pj, elapsed.total, prices),
+        dram_rows=rows,
     )
 
 
@@ -202,34 +207,42 @@ class _Timer:
     """Times mappings of one layer; what a kind of tile takes is worked out once."""
 
     def __init__(self, tiled: TiledLayer, memory: Memory) -> None:
-        self._tiled, self._memory, self._dram = tiled, memory, channel_of(memory)
-        self._known: dict[Tile, TileCycles] = {}
+        self._tiled, self._memory = tiled, memory
+        self._works: dict[Tile, TileWork] = {}
+        self._cycles: dict[Tile, TileCycles] = {}
 
-    def total_cycles(self, mapping: Mapping) -> int:
-        return time_loops(convert(self._tiled.loops(mapping), self._cycles)).total
+    def elapsed(self, mapping: Mapping) -> tuple[Elapsed, RowCounts | None]:
+        """Return the array's cycles and what the DRAM's rows met: there every address counts, so every tile runs."""
+        loops, dram = self._tiled.loops(mapping), self._memory.dram
+        if isinstance(dram, BankedDram):
+            return time_banked(self._tiled, mapping, flatten(convert(loops, self.work)), dram)
+        return time_loops(convert(loops, lambda tile: self._in_cycles(tile, dram))), None
 
-    def _cycles(self, tile: Tile) -> TileCycles:
-        if tile not in self._known:
-            self._known[tile] = _in_cycles(tile_work(self._tiled, tile, self._memory), self._dram)
-        return self._known[tile]
+    def work(self, tile: Tile) -> TileWork:
+        """Return what a tile moves, computes and waits for."""
+        if tile not in self._works:
+            self._works[tile] = tile_work(self._tiled, tile, self._memory)
+        return self._works[tile]
+
+    def _in_cycles(self, tile: Tile, dram: ChannelDram) -> TileCycles:
+        if tile not in self._cycles:
+            work = self.work(tile)
+            read = transfer_cycles(work.read_bits, dram, dram.latency_cycles)
+            self._cycles[tile] = TileCycles(read, work.busy_cycles, transfer_cycles(work.write_bits, dram, 0))
+        return self._cycles[tile]
 
 
-def _in_cycles(work: TileWork, dram: ChannelDram) -> TileCycles:
-    read = transfer_cycles(work.read_bits, dram, dram.latency_cycles)
-    return TileCycles(read, work.busy_cycles, transfer_cycles(work.write_bits, dram, 0))
-
-
-def channel_of(memory: Memory) -> ChannelDram:
-    """Return the DRAM of a memory whose tiles can be timed. Raises ConfigError."""
-    if not isinstance(memory.dram, ChannelDram):
-        raise ConfigError(f"memory.dram.kind: {memory.dram.kind} is not timed yet")
+def bounding_channel(tiled: TiledLayer, memory: Memory) -> ChannelDram | BankedBound:
+    """Return the memory's channel, or what transfers on its banks take at least."""
+    if isinstance(memory.dram, BankedDram):
+        return least_transfers(memory.dram, tiled.clock_mhz)
     return memory.dram
 
 
 def _misfit(tiled: TiledLayer, memory: Memory, chosen: Choices) -> str:
     """Name each scratchpad that even its smallest tile overflows."""
     what = "the smallest tiles" if chosen == choices(tiled) else "the smallest tiles that memory.mapping allows"
-    needs = Space(tiled, memory, channel_of(memory), chosen).needs_bits
+    needs = Space(tiled, memory, bounding_channel(tiled, memory), chosen).needs_bits
     least = {name: -(-int(bits.min()) // 8) for name, bits in needs.items()}
     return (
         "\n".join(

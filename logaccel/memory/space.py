@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from logaccel.arch import ChannelDram, Memory, Order
 from logaccel.errors import WorkloadError
+from logaccel.memory.banked_bound import BankedBound
 from logaccel.memory.choices import Choices
 from logaccel.memory.ports import least_port_stalls, ports_of
 from logaccel.memory.tiles import Map, Mapping, TiledLayer, row_runs
@@ -25,7 +26,7 @@ Counts = NDArray[np.int64]
 SLOWEST_MAC = 2**12  # cycles or bits of a MAC that is a tile of its own: its fold on the largest array
 
 
-def check_size(tiled: TiledLayer, dram: ChannelDram) -> None:
+def check_size(tiled: TiledLayer, dram: ChannelDram | BankedBound) -> None:
     """Refuse a layer whose sums could need more than 64 bits. Raises WorkloadError."""
     macs = tiled.layer.matrix(tiled.batch).macs
     most = 2**62 // max(SLOWEST_MAC, dram.latency_cycles)
@@ -68,6 +69,7 @@ class Maps:
         self.counts = np.zeros((len(steps), len(kinds)), dtype=np.int64)
         for index, kind, count in entries:
             self.counts[index, kind] += count
+        self.kinds = tuple(kinds)
         self.pixels = np.array([kind.images * kind.block.rows * tiled.layer.out_size[1] for kind in kinds])
         words = [kind.images * kind.block.stored * tiled.layer.in_size[1] for kind in kinds]
         self.ifmap_bits = np.array(words, dtype=np.int64) * tiled.widths.ifmap_bits  # of one ifmap channel
@@ -77,7 +79,7 @@ class Maps:
 class Space:
     """All mappings of a layer. Arrays have the axes [m, b, d, o], some of them of length 1."""
 
-    def __init__(self, tiled: TiledLayer, memory: Memory, dram: ChannelDram, chosen: Choices) -> None:
+    def __init__(self, tiled: TiledLayer, memory: Memory, dram: ChannelDram | BankedBound, chosen: Choices) -> None:
         """Prepare the tables; the caller has called `check_size`."""
         self.tiled, self.memory, self.dram, self.choices = tiled, memory, dram, chosen
         ofmap_channels, ifmap_channels = tiled.group_channels
@@ -93,6 +95,12 @@ class Space:
         self._ifmap = self.maps.ifmap_bits[:, None] * k
         self._filter = tiled.widths.filter_bits * taps * c[:, None] * k
         self._write = x[:, None] * c * tiled.widths.ofmap_bits
+        if isinstance(dram, BankedBound):  # whole bursts, and rows to open
+            rounded = dram.as_bits(tiled, self.maps.kinds, c, k)
+            self._ifmap, self._filter, self._write = (
+                np.where(plain > 0, bits, 0)
+                for plain, bits in zip((self._ifmap, self._filter, self._write), rounded, strict=True)
+            )
 
     def mapping(self, index: int) -> Mapping:
         """Return a mapping by its place in the flattened space."""
@@ -212,6 +220,8 @@ class Space:
 
     def _time(self, bits: Counts, read: bool = False) -> Counts:
         """Return the channel's cycles for transfers, as logaccel.memory.timing.transfer_cycles does for one."""
+        if isinstance(self.dram, BankedBound):
+            return self.dram.cycles(bits, read)
         latency = self.dram.latency_cycles if read else 0
         if self.dram.bits_per_cycle is None:
             return np.where(bits > 0, latency, 0)
