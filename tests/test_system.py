@@ -5,12 +5,14 @@ import json
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from logaccel.arch import Architecture, load_arch
 from logaccel.comparison import compare
 from logaccel.cost import load_profile, memory_prices
 from logaccel.report.csv import comparison_csv, layers_csv
+from logaccel.report.plots import plot_result
 from logaccel.report.text import comparison_text, summary_text
 from logaccel.result import SimulationResult
 from logaccel.simulation import simulate
@@ -121,3 +123,15 @@ def test_a_comparison_shows_system_energy_where_there_is_some(tmp_path: Path) ->
     )
     rows = list(csv.DictReader(StringIO(comparison_csv(comparison))))
     assert rows[0]["energy_system_pj"] == "" and float(rows[1]["energy_system_pj"]) > 0
+
+
+def test_the_figure_stacks_the_system_where_there_is_one(result: SimulationResult) -> None:
+    panels = {axes.get_title(loc="left").split(" energy")[0]: axes for axes in plot_result(result).axes}
+    assert len(panels) == 4
+    tops = [0.0] * len(result.layers)
+    for bars in panels["System"].containers:
+        for index, bar in enumerate(bars):
+            tops[index] = max(tops[index], bar.get_y() + bar.get_height())
+    totals = [layer.energy_system_pj or 0.0 for layer in result.layers]
+    np.testing.assert_allclose([top / tops[0] for top in tops], [total / totals[0] for total in totals])
+    assert len(plot_result(simulate(SHAPES, architecture(memory=None))).axes) == 3

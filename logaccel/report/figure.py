@@ -29,6 +29,10 @@ COMPONENT_COLOURS = {
     "shadow_registers": "#8C8C8C",
     "drain": "#F0E442",
     "post_processing": "#CC79A7",
+    "array": "#333333",  # of a system: the array whole, and what surrounds it
+    "scratchpads": "#56B4E9",
+    "dram": "#D55E00",
+    "leakage": "#8C8C8C",
 }
 SERIES_COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C", "#F0E442", "#333333", "#A6761D",

@@ -37,13 +37,15 @@ LABEL_SIZE = 7.5
 
 
 def plot_result(result: SimulationResult) -> ReportFigure:
-    """Draw cycles, energy by component and utilization of every layer."""
+    """Draw cycles, energy by component and utilization of every layer; with a memory, system energy too."""
     names = [printable(layer.name, 18) for layer in result.layers]
     width = min(max(7.5, 2.5 + 0.42 * len(names)), 18.0)
     title = f"{printable(result.network)} on {printable(result.arch.name)}"
-    figure = new_figure(width, 8.4, (result,), title)
+    systems = _system_stacks(result)
+    panels = 4 if systems else 3
+    figure = new_figure(width, 2.8 * panels, (result,), title)
     figure.suptitle(title, fontsize=12, color=INK, x=0.01, ha="left").set_parse_math(False)
-    cycles, energy, use = figure.subplots(3, 1, sharex=True)
+    cycles, energy, *system, use = figure.subplots(panels, 1, sharex=True)
 
     scale = count_scale(layer.total_cycles for layer in result.layers)
     heights = [layer.total_cycles / scale.size for layer in result.layers]
@@ -54,23 +56,41 @@ def plot_result(result: SimulationResult) -> ReportFigure:
         cycles.margins(y=0.14)
     dress(cycles, "Cycles" + (f" ({scale.unit})" if scale.unit else ""), "y")
 
-    stacks = [layer.energy_pj for layer in result.layers]
-    in_pj = energy_scale(sum(stack.values()) for stack in stacks)
-    _stack(energy, stacks, in_pj.size, vertical=True)
-    if len(names) <= MOST_LABELLED_BARS:
-        for index, stack in enumerate(stacks):
-            total = sum(stack.values())
-            energy.annotate(
-                in_pj.text(total), (index, total / in_pj.size), (0, 2), textcoords="offset points",
-                ha="center", va="bottom", fontsize=LABEL_SIZE, color=INK,
-            )  # fmt: skip
-        energy.margins(y=0.14)
-    dress(energy, f"Array energy ({in_pj.unit})", "y")
-    _legend(energy)
+    _energies(energy, [layer.energy_pj for layer in result.layers], "Array")
+    for axes in system:
+        _energies(axes, systems, "System")
 
     _utilization(use, result)
     name_ticks(use, "x", names, rotation=0 if len(names) <= 6 else 45)
     return figure
+
+
+def _system_stacks(result: SimulationResult) -> list[dict[str, float]]:
+    """Return system energy of every layer by component, the array whole; nothing without prices of a memory."""
+    parts = [layer.energy.memory for layer in result.layers]
+    if any(part is None for part in parts):
+        return []
+    return [
+        {"array": layer.energy.array_pj} | part.pj
+        for layer, part in zip(result.layers, parts, strict=True)
+        if part is not None
+    ]
+
+
+def _energies(axes: Axes, stacks: list[dict[str, float]], what: str) -> None:
+    """Draw one stack a layer, its sum above it where there is room."""
+    in_pj = energy_scale(sum(stack.values()) for stack in stacks)
+    _stack(axes, stacks, in_pj.size, vertical=True)
+    if len(stacks) <= MOST_LABELLED_BARS:
+        for index, stack in enumerate(stacks):
+            total = sum(stack.values())
+            axes.annotate(
+                in_pj.text(total), (index, total / in_pj.size), (0, 2), textcoords="offset points",
+                ha="center", va="bottom", fontsize=LABEL_SIZE, color=INK,
+            )  # fmt: skip
+        axes.margins(y=0.14)
+    dress(axes, f"{what} energy ({in_pj.unit})", "y")
+    _legend(axes)
 
 
 def plot_comparison(comparison: "Comparison") -> ReportFigure:
