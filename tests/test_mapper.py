@@ -98,6 +98,21 @@ def test_loops_are_the_tiles_in_order(tiled: TiledLayer, pick: int) -> None:
     assert [tiled.work(tile) for tile in flatten(tiled.loops(mapping))] == list(tiled.tiles(mapping))
 
 
+@given(tiled=tiled_layers(), dram=DRAMS, ways=WAYS, pick=st.integers(0, 10_000), more=st.integers(1, 30))
+@settings(max_examples=60, deadline=None)
+def test_wider_ports_and_no_banks_never_cost_cycles(
+    tiled: TiledLayer, dram: ChannelDram, ways: Any, pick: int, more: int
+) -> None:
+    """Under one mapping. (More banks can: a stride may divide their number.)"""
+    space = list(candidates(tiled))
+    mapping = space[pick % len(space)]
+    wider = [(bits and bits + more, banks) for bits, banks in ways]
+    bankless = [(bits, None) for bits, _ in ways]
+    cycles = evaluate(tiled, mapping, memory_of((2**30,) * 3, dram, ways)).total_cycles
+    for better in (wider, bankless, IDEAL):
+        assert evaluate(tiled, mapping, memory_of((2**30,) * 3, dram, better)).total_cycles <= cycles
+
+
 @given(tiled=tiled_layers(), pick=st.integers(0, 10_000))
 @settings(deadline=None)
 def test_outputs_begin_where_others_ended(tiled: TiledLayer, pick: int) -> None:

@@ -7,7 +7,8 @@ addresses differ by a constant, which turns the banks round and leaves the fulle
 and padding count. So few kinds of vectors are worked out, and a tile is a sum over them.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -71,6 +72,27 @@ def bank_stalls(tile: TileFolds, ports: Ports, ifmap: IfmapTile | None) -> int:
     if vectors.worst == 1:
         return stalls
     return stalls + (_beyond_ports(tile, ports, vectors) if ports.bind(tile.array) else vectors.excess())
+
+
+def least_tap_stalls(tiles: Sequence[IfmapTile], depths: Sequence[int], lanes: int) -> Counts:
+    """Return [tile, depth]: stalls of one pass of a weight-stationary array over tiles of so many ifmap channels.
+
+    No tile avoids them: those of the pixels whose taps are all inside. They see one plane of the ifmap modulo the
+    banks, so few tiles differ.
+    """
+    found = np.zeros((len(tiles), len(depths)), dtype=np.int64)
+    known: dict[tuple[int, int], int] = {}
+    for t, tile in enumerate(tiles):
+        pixels = tile.images * int(tile.inside(0).all(axis=1).sum()) * int(tile.inside(1).all(axis=1).sum())
+        for d, channels in enumerate(depths):
+            key = (tile.stored[0] * tile.stored[1] % tile.banks, channels)
+            if pixels and key not in known:
+                address = replace(tile, channels=channels).tap_addresses()[2]
+                used = np.arange(-(-len(address) // lanes) * lanes).reshape(-1, lanes) < len(address)
+                bank = np.pad(address, (0, used.size - len(address))).reshape(-1, lanes) % tile.banks
+                known[key] = int((_fullest(bank, used, tile.banks) - 1).sum())
+            found[t, d] = pixels * known[key] if pixels else 0
+    return found
 
 
 @dataclass(frozen=True, eq=False)

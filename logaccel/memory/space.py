@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from logaccel.arch import ChannelDram, Memory, Order
 from logaccel.errors import WorkloadError
 from logaccel.memory.banked_bound import BankedBound
+from logaccel.memory.banks import least_tap_stalls
 from logaccel.memory.choices import Choices
 from logaccel.memory.ports import least_port_stalls, ports_of
 from logaccel.memory.tiles import Map, Mapping, TiledLayer, row_runs
+from logaccel.memory.waits import ifmap_tile
 from logaccel.schedule.cycles import cycles_of_shapes
 from logaccel.workload import MatrixShape
 
@@ -92,6 +94,10 @@ class Space:
         self._cycles = cycles_of_shapes(*self.tile_shapes, tiled.array, tiled.dataflow)
         shape = MatrixShape(1, *self.tile_shapes)  # type: ignore[arg-type]
         self._waits = least_port_stalls(shape, tiled.array, tiled.dataflow, ports_of(memory, tiled.widths))
+        if tiled.dataflow == "ws" and memory.ifmap.banks is not None:
+            tiles = [ifmap_tile(tiled, kind, 1, memory.ifmap.banks) for kind in self.maps.kinds]
+            once = least_tap_stalls(tiles, k.tolist(), tiled.array.rows)[:, None, :]
+            self._waits = np.maximum(self._waits, -(-c[None, :, None] // tiled.array.cols) * once)
         self._ifmap = self.maps.ifmap_bits[:, None] * k
         self._filter = tiled.widths.filter_bits * taps * c[:, None] * k
         self._write = x[:, None] * c * tiled.widths.ofmap_bits

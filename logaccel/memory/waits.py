@@ -7,7 +7,7 @@ from logaccel.arch import Memory
 from logaccel.memory.banks import IfmapTile, bank_stalls
 from logaccel.memory.loops import convert, flatten
 from logaccel.memory.ports import TileFolds, port_stalls, ports_of
-from logaccel.memory.tiles import Mapping, Tile, TiledLayer
+from logaccel.memory.tiles import Map, Mapping, Tile, TiledLayer
 from logaccel.memory.timing import TileWork
 from logaccel.workload import MatrixShape
 
@@ -22,10 +22,12 @@ def tile_work(tiled: TiledLayer, tile: Tile, memory: Memory) -> TileWork:
     taps = tiled.layer.kernel[0] * tiled.layer.kernel[1]
     matrix = MatrixShape(1, images * block.rows * tiled.layer.out_size[1], tile.channels, tile.ifmap_channels * taps)
     folds = TileFolds(matrix, tiled.array, tiled.dataflow, continues=not tile.first, finishes=tile.last)
+    banks = memory.ifmap.banks
+    ifmap = None if banks is None else ifmap_tile(tiled, tile.map, tile.ifmap_channels, banks)
     return replace(
         work,
         port_stall_cycles=port_stalls(folds, ports.without_banks()),
-        bank_stall_cycles=bank_stalls(folds, ports, _ifmap_tile(tiled, tile, memory.ifmap.banks)),
+        bank_stall_cycles=bank_stalls(folds, ports, ifmap),
     )
 
 
@@ -34,14 +36,12 @@ def tile_works(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[
     return flatten(convert(tiled.loops(mapping), lambda tile: tile_work(tiled, tile, memory)))
 
 
-def _ifmap_tile(tiled: TiledLayer, tile: Tile, banks: int | None) -> IfmapTile | None:
-    """Return the tile's ifmap as its scratchpad stores it, or None where banks are ideal."""
-    if banks is None:
-        return None
-    layer, (images, block) = tiled.layer, tile.map
+def ifmap_tile(tiled: TiledLayer, where: Map, channels: int, banks: int) -> IfmapTile:
+    """Return a tile's ifmap as its scratchpad stores it."""
+    layer, (images, block) = tiled.layer, where
     return IfmapTile(
         images=images,
-        channels=tile.ifmap_channels,
+        channels=channels,
         ofmap=(block.rows, layer.out_size[1]),
         stored=(block.stored, layer.in_size[1]),
         before=(block.above, layer.padding[1]),
