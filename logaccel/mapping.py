@@ -6,6 +6,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -68,21 +69,82 @@ class NetworkMapping:
         return mapping_text(self)
 
 
-def plan_network(
-    network: Network, archs: Sequence[Architecture], formats: Sequence[LayerQuantization], prices: Prices
-) -> tuple[PlannedLayer, ...]:
-    """Return every layer with its dataflow, folds and tiles.
+@dataclass(frozen=True)
+class OnChip:
+    """Which of a layer's maps never leave the chip."""
 
-    Raises ConfigError for a layer that fits no tile, WorkloadError for one with too many folds.
+    ifmap: bool = False
+    ofmap: bool = False
+
+
+NOTHING = OnChip()
+
+
+def plan_network(
+    network: Network,
+    archs: Sequence[Architecture],
+    formats: Sequence[LayerQuantization],
+    prices: Prices,
+    unfed: Sequence[str] = (),
+) -> tuple[PlannedLayer, ...]:
+    """Return every layer with its dataflow, folds and tiles; unfed: layers that do not take the ofmap before them.
+
+    An ofmap is handed over on chip where that costs the two layers less, or as much: the cheapest of all ways to
+    choose, by the sum of the layers' costs. Raises ConfigError for a layer that fits no tile, WorkloadError for one
+    with too many folds.
     """
     check_prices(archs[0], prices)
-    planned = []
-    for layer, arch, chosen in zip(network.layers, archs, formats, strict=True):
+    plans = _Plans(network, archs, formats, prices)
+    ways: dict[bool, tuple[float, tuple[PlannedLayer, ...]]] = {False: (0.0, ())}  # by whether the next ifmap is there
+    for index, layer in enumerate(network.layers):
+        following = network.layers[index + 1 : index + 2]
+        handed = any(_may_stay(layer, after, network.batch, archs[index], formats[index]) and after.name not in unfed
+                     for after in following)  # fmt: skip
+        found: dict[bool, tuple[float, tuple[PlannedLayer, ...]]] = {}
+        for leaves in (False, True) if handed else (False,):
+            for there, (spent, before) in ways.items():
+                planned = plans.get(index, OnChip(there, leaves))
+                if planned is None:
+                    continue
+                cost = spent + _cost(planned)
+                if leaves not in found or cost <= found[leaves][0]:
+                    found[leaves] = cost, (*before, planned)
+        if not found:
+            raise plans.faults[index]
+        ways = found
+    return ways[False][1]
+
+
+class _Plans:
+    """Plans of single layers, by what stays on chip; what is wrong with a layer is kept until nothing else is left."""
+
+    def __init__(
+        self,
+        network: Network,
+        archs: Sequence[Architecture],
+        formats: Sequence[LayerQuantization],
+        prices: Prices,
+    ) -> None:
+        self._network, self._archs, self._formats, self._prices = network, archs, formats, prices
+        self.faults: dict[int, LogaccelError] = {}
+
+    def get(self, index: int, on_chip: OnChip) -> PlannedLayer | None:
+        layer, batch = self._network.layers[index], self._network.batch
         try:
-            planned.append(plan_layer(layer, network.batch, arch, chosen, prices))
+            return plan_layer(layer, batch, self._archs[index], self._formats[index], self._prices, on_chip)
         except WorkloadError as error:
-            raise WorkloadError(f"{network.name}: {error}") from None
-    return tuple(planned)
+            raise WorkloadError(f"{self._network.name}: {error}") from None
+        except ConfigError as error:
+            self.faults.setdefault(index, error)
+            return None
+
+
+def _may_stay(layer: Layer, following: Layer, batch: int, arch: Architecture, formats: LayerQuantization) -> bool:
+    """Return whether an ofmap could be the following ifmap, and fits the ifmap scratchpad if nothing else is there."""
+    memory = arch.memory
+    if memory is None or not memory.handover or memory.tiling == "fill" or not layer.feeds(following):
+        return False
+    return prod(layer.ofmap_shape(batch)) * formats.ofmap.bits <= 8 * memory.ifmap.bytes
 
 
 def check_prices(arch: Architecture, prices: Prices) -> None:
@@ -114,7 +176,7 @@ def map_network(
         raise ConfigError(f"{network.name}: {layer}: no layer of that name; there are {', '.join(names)}")
     profile = load_profile(arch.cost_profile)
     prices = Prices(profile, memory_prices(profile, arch, archs))
-    planned = plan_network(network, archs, formats, prices)
+    planned = plan_network(network, archs, formats, prices, unfed_layers(workload, arch))
     chosen = tuple(
         _choice(entry, own, prices)
         for entry, own in zip(planned, archs, strict=True)
@@ -132,6 +194,16 @@ def layers_alone(workload: Trace | Network | Graph, batch: int | None) -> Networ
     if batch is not None:
         raise ConfigError("batch: goes with a graph; a trace or a network has its own")
     return workload.network if isinstance(workload, Trace) else workload
+
+
+def unfed_layers(workload: Trace | Network | Graph, arch: Architecture) -> tuple[str, ...]:
+    """Return the layers that do not take the ofmap before them, as far as hand-over on chip has to know.
+
+    A trace and a graph say so; of a network without tensors only shapes are known.
+    """
+    if isinstance(workload, Network) or arch.memory is None or not arch.memory.handover:
+        return ()
+    return workload.unfed_layers()
 
 
 def _formats(
@@ -155,7 +227,9 @@ def _choice(planned: PlannedLayer, arch: Architecture, prices: Prices) -> LayerC
     for dataflow in arch.dataflows:
         if dataflow != planned.arch.dataflow:
             try:
-                mapped = _planned(planned.layer, planned.batch, _in(arch, dataflow), planned.formats, prices).mapped
+                there = OnChip(planned.tiled.ifmap_on_chip, planned.tiled.ofmap_on_chip)
+                own = _in(arch, dataflow)
+                mapped = _planned(planned.layer, planned.batch, own, planned.formats, prices, there).mapped
                 assert mapped is not None
                 others[dataflow] = mapped
             except LogaccelError as error:
@@ -166,16 +240,21 @@ def _choice(planned: PlannedLayer, arch: Architecture, prices: Prices) -> LayerC
 
 
 def plan_layer(
-    layer: Layer, batch: int, arch: Architecture, formats: LayerQuantization, prices: Prices
+    layer: Layer,
+    batch: int,
+    arch: Architecture,
+    formats: LayerQuantization,
+    prices: Prices,
+    on_chip: OnChip = NOTHING,
 ) -> PlannedLayer:
     """Return the layer in the dataflow that costs least: by the objective, or in cycles without a memory."""
     if arch.dataflow != "auto":
-        return _planned(layer, batch, arch, formats, prices)
+        return _planned(layer, batch, arch, formats, prices, on_chip)
     found: list[PlannedLayer] = []
     faults: list[str] = []
     for dataflow in arch.dataflows:
         try:
-            found.append(_planned(layer, batch, _in(arch, dataflow), formats, prices))
+            found.append(_planned(layer, batch, _in(arch, dataflow), formats, prices, on_chip))
         except LogaccelError as error:
             faults += [f"{line} ({dataflow})" for line in str(error).split("\n")]
     if not found:
@@ -193,7 +272,9 @@ def _in(arch: Architecture, dataflow: Dataflow) -> Architecture:
     return arch.model_copy(update={"dataflow": dataflow})
 
 
-def _planned(layer: Layer, batch: int, arch: Architecture, formats: LayerQuantization, prices: Prices) -> PlannedLayer:
+def _planned(
+    layer: Layer, batch: int, arch: Architecture, formats: LayerQuantization, prices: Prices, on_chip: OnChip
+) -> PlannedLayer:
     """Plan a layer in one dataflow; what is wrong names the layer."""
     datapath = arch.pe.datapath(formats.ifmap, formats.filter)
     try:
@@ -204,4 +285,5 @@ def _planned(layer: Layer, batch: int, arch: Architecture, formats: LayerQuantiz
     if arch.memory is None:
         return planned
     tiled = tiled_layer(layer, batch, arch, datapath, formats)
+    tiled = replace(tiled, ifmap_on_chip=on_chip.ifmap, ofmap_on_chip=on_chip.ofmap)
     return replace(planned, mapped=map_layer(tiled, arch.memory, layer_prices(planned, prices)), tiled=tiled)

@@ -18,7 +18,7 @@ from logaccel.engine.post import post_process
 from logaccel.errors import ConfigError, TraceError
 from logaccel.formats import Format
 from logaccel.formats.encode import Codes, decode, encode
-from logaccel.mapping import layers_alone, plan_network
+from logaccel.mapping import layers_alone, plan_network, unfed_layers
 from logaccel.metrics import signal_to_noise_db, top1
 from logaccel.quantization import (
     Given,
@@ -95,7 +95,8 @@ def simulate(
     run_on_array = _engine(engine, backend)
     results: list[LayerResult] = []
     done = 0
-    for index, planned in enumerate(plan_network(network, archs, formats, prices)):
+    plans = plan_network(network, archs, formats, prices, unfed_layers(workload, arch))
+    for index, planned in enumerate(plans):
         if progress is not None:
             progress(done, network.macs, planned.layer.name)
         if trace is None:

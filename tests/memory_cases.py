@@ -1,5 +1,6 @@
 """Random layers, memories and DRAM channels for tests of tiles and mappings."""
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -32,6 +33,12 @@ def tiled_layers(draw: st.DrawFn) -> TiledLayer:
     array = PEArray(rows=draw(st.integers(1, 4)), cols=draw(st.integers(1, 4)), overlap=draw(st.booleans()))
     widths = WordWidths(*(draw(st.integers(1, 9)) for _ in range(4)))
     return TiledLayer(layer, draw(st.integers(1, 3)), array, draw(st.sampled_from(["os", "ws", "is"])), widths)
+
+
+@st.composite
+def handed_layers(draw: st.DrawFn) -> TiledLayer:
+    """The same, some of whose maps never leave the chip."""
+    return replace(draw(tiled_layers()), ifmap_on_chip=draw(st.booleans()), ofmap_on_chip=draw(st.booleans()))
 
 
 WAYS = st.tuples(  # port bits and banks of each scratchpad: what memory_of takes as `ways`

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_cases import DRAMS, IDEAL, WAYS, memory_of, tiled_layers
+from memory_cases import DRAMS, IDEAL, WAYS, handed_layers, memory_of
 
 from logaccel.arch import ChannelDram, Memory, Objective, PEArray
 from logaccel.errors import ConfigError, WorkloadError
@@ -45,7 +45,8 @@ def spent_pj(tiled: TiledLayer, mapping: Mapping, prices: LayerPrices, cycles: i
     work, memory = count_work(tiled, mapping), prices.memory
     loads = {"os": 0, "ws": work.activity.weight_writes, "is": work.activity.activation_writes}[tiled.dataflow]
     pads = ((memory.ifmap, work.traffic.ifmap), (memory.filter, work.traffic.filter),
-            (memory.ofmap, work.traffic.psum), (memory.ofmap, work.traffic.ofmap))  # fmt: skip
+            (memory.ofmap, work.traffic.psum), (memory.ofmap, work.traffic.ofmap),
+            (memory.ifmap, work.traffic.handed))  # fmt: skip
     return (
         prices.fixed_pj + prices.load_pj * loads + prices.psum_move_pj * work.activity.psum_moves
         + sum(pad.read_pj_per_bit * flow.read_bits + pad.write_pj_per_bit * flow.write_bits for pad, flow in pads)
@@ -90,7 +91,7 @@ def test_a_long_loop_takes_no_longer_than_a_short_one() -> None:
     assert many.total - time_loops((Run(tile, 10**9 - 1),)).total == 100  # the channel is the busier one
 
 
-@given(tiled=tiled_layers(), pick=st.integers(0, 10_000))
+@given(tiled=handed_layers(), pick=st.integers(0, 10_000))
 @settings(deadline=None)
 def test_loops_are_the_tiles_in_order(tiled: TiledLayer, pick: int) -> None:
     space = list(candidates(tiled))
@@ -98,7 +99,7 @@ def test_loops_are_the_tiles_in_order(tiled: TiledLayer, pick: int) -> None:
     assert [tiled.work(tile) for tile in flatten(tiled.loops(mapping))] == list(tiled.tiles(mapping))
 
 
-@given(tiled=tiled_layers(), dram=DRAMS, ways=WAYS, pick=st.integers(0, 10_000), more=st.integers(1, 30))
+@given(tiled=handed_layers(), dram=DRAMS, ways=WAYS, pick=st.integers(0, 10_000), more=st.integers(1, 30))
 @settings(max_examples=60, deadline=None)
 def test_wider_ports_and_no_banks_never_cost_cycles(
     tiled: TiledLayer, dram: ChannelDram, ways: Any, pick: int, more: int
@@ -113,7 +114,7 @@ def test_wider_ports_and_no_banks_never_cost_cycles(
         assert evaluate(tiled, mapping, memory_of((2**30,) * 3, dram, better)).total_cycles <= cycles
 
 
-@given(tiled=tiled_layers(), pick=st.integers(0, 10_000))
+@given(tiled=handed_layers(), pick=st.integers(0, 10_000))
 @settings(deadline=None)
 def test_outputs_begin_where_others_ended(tiled: TiledLayer, pick: int) -> None:
     space = list(candidates(tiled))
@@ -123,7 +124,7 @@ def test_outputs_begin_where_others_ended(tiled: TiledLayer, pick: int) -> None:
         begins = tile.last
 
 
-@given(tiled=tiled_layers(), dram=DRAMS, sizes=SIZES, ways=WAYS)
+@given(tiled=handed_layers(), dram=DRAMS, sizes=SIZES, ways=WAYS)
 @settings(max_examples=40, deadline=None)
 def test_no_tile_beats_the_bound_of_its_ports(tiled: TiledLayer, dram: ChannelDram, sizes: Any, ways: Any) -> None:
     memory = memory_of(sizes, dram, ways)
@@ -138,7 +139,7 @@ def test_no_tile_beats_the_bound_of_its_ports(tiled: TiledLayer, dram: ChannelDr
         assert np.broadcast_to(space.least_cycles, space.shape).flat[index] <= found.compute_cycles + found.stalls.total
 
 
-@given(tiled=tiled_layers(), dram=DRAMS, sizes=SIZES)
+@given(tiled=handed_layers(), dram=DRAMS, sizes=SIZES)
 @settings(max_examples=40, deadline=None)
 def test_arrays_over_the_space_equal_each_mapping(
     tiled: TiledLayer, dram: ChannelDram, sizes: tuple[int, int, int]
@@ -163,7 +164,7 @@ def test_arrays_over_the_space_equal_each_mapping(
         assert fits(tiled, mapping, memory) or not space.fits.ravel()[index]
 
 
-@given(tiled=tiled_layers(), dram=DRAMS)
+@given(tiled=handed_layers(), dram=DRAMS)
 @settings(max_examples=40, deadline=None)
 def test_a_dropped_order_runs_the_same_tiles(tiled: TiledLayer, dram: ChannelDram) -> None:
     space = Space(tiled, memory_of((2**30,) * 3, dram), dram, choices(tiled))
@@ -177,7 +178,7 @@ def test_a_dropped_order_runs_the_same_tiles(tiled: TiledLayer, dram: ChannelDra
 
 
 @given(
-    tiled=tiled_layers(), dram=DRAMS, sizes=SIZES, objective=OBJECTIVES, prices=PRICES,
+    tiled=handed_layers(), dram=DRAMS, sizes=SIZES, objective=OBJECTIVES, prices=PRICES,
     ways=st.one_of(st.just(IDEAL), WAYS),
 )  # fmt: skip
 @settings(max_examples=20, deadline=None)
@@ -201,7 +202,7 @@ def test_the_mapper_finds_the_best_of_all(
         assert costs[found[1].mapping] <= costs[different[0]]
 
 
-@given(tiled=tiled_layers(), dram=DRAMS, sizes=SIZES, objective=OBJECTIVES, prices=PRICES, data=st.data())
+@given(tiled=handed_layers(), dram=DRAMS, sizes=SIZES, objective=OBJECTIVES, prices=PRICES, data=st.data())
 @settings(max_examples=40, deadline=None)
 def test_fixed_parts_stay_and_the_rest_is_the_best(
     tiled: TiledLayer, dram: ChannelDram, sizes: tuple[int, int, int], objective: Objective, prices: LayerPrices,
@@ -266,7 +267,7 @@ def test_an_output_stationary_tile_cannot_cut_the_reduction() -> None:
     assert str(caught.value) == f"conv: memory.mapping.ifmap_channels: {rule}, got 3"
 
 
-@given(tiled=tiled_layers(), dram=DRAMS, pick=st.integers(0, 10_000), prices=PRICES)
+@given(tiled=handed_layers(), dram=DRAMS, pick=st.integers(0, 10_000), prices=PRICES)
 @settings(deadline=None)
 def test_a_mapping_costs_what_its_tiles_do(
     tiled: TiledLayer, dram: ChannelDram, pick: int, prices: LayerPrices

@@ -57,7 +57,7 @@ class MemoryEnergy:
 
 def memory_energy(prices: MemoryPrices, traffic: Traffic, total_cycles: int) -> MemoryEnergy:
     """Price what a layer moved at every level, and the cycles that it took."""
-    flows = {"ifmap": traffic.ifmap, "filter": traffic.filter, "ofmap": traffic.psum + traffic.ofmap}
+    flows = {"ifmap": traffic.ifmap + traffic.handed, "filter": traffic.filter, "ofmap": traffic.psum + traffic.ofmap}
     pads = {"ifmap": prices.ifmap, "filter": prices.filter, "ofmap": prices.ofmap}
     dram = {"ifmap": traffic.dram_ifmap, "filter": traffic.dram_filter, "ofmap": traffic.dram_ofmap}
     return MemoryEnergy(

@@ -17,9 +17,7 @@ from logaccel.errors import ConfigError, TraceError
 from logaccel.evaluation.formats import check_images
 from logaccel.evaluation.run import GraphRun, NodeRun
 from logaccel.formats.encode import decode
-from logaccel.mapping import plan_layer
 from logaccel.model.reference import run_float
-from logaccel.quantization import LayerQuantization
 from logaccel.result import write_whole
 from logaccel.schedule.activity import count_activity
 from logaccel.trace import Tensor
@@ -220,14 +218,11 @@ def _costs(run: GraphRun, sums: Sums) -> dict[str, dict[str, Any]]:
     profile, graph = load_profile(run.arch.cost_profile), run.model.graph
     prices = Prices(profile, memory_prices(profile, run.arch, run.archs.values()))
     costs = {}
-    for node in graph.layer_nodes:
-        arch = run.archs[node.name]
-        tensors = run.formats.tensors
-        formats = LayerQuantization(tensors[node.inputs[0]], run.formats.filters[node.name], tensors[node.name])
-        planned = plan_layer(node.layer, 1, arch, formats, prices)
-        live = round(sums.nodes[node.name].live_products / sums.images)
+    for planned in run.planned():
+        name = planned.layer.name
+        live = round(sums.nodes[name].live_products / sums.images)
         cost = cost_layer(planned, planned.folds.compute_cycles, count_activity(planned.folds, live), prices)
-        costs[node.name] = _figures(cost.total_cycles, cost.energy.array_pj, cost.energy.system_pj)
+        costs[name] = _figures(cost.total_cycles, cost.energy.array_pj, cost.energy.system_pj)
     for work in cost_between_layers(graph, 1, run.arch, run.formats.tensors, prices):
         own = _figures(work.total_cycles, work.energy_pj, work.energy_system_pj)
         known = costs.get(work.name, {})  # a residual belongs to its layer

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from logaccel.arch import Architecture
 from logaccel.cost import load_profile, memory_prices
-from logaccel.costed import Prices
+from logaccel.costed import PlannedLayer, Prices
 from logaccel.engine import fold_level, register_level
 from logaccel.engine.direct import DirectLayer, LaneSpec, direct_layer
 from logaccel.engine.factors import codes_of
@@ -28,7 +28,7 @@ from logaccel.evaluation.lane import Words, add_residual, add_terms, descaled, r
 from logaccel.formats import Format
 from logaccel.formats.encode import Codes, decode, encode
 from logaccel.formats.hardware import encode_accumulators
-from logaccel.mapping import check_prices, plan_layer
+from logaccel.mapping import plan_network, unfed_layers
 from logaccel.model.model import Model
 from logaccel.model.reference import float_op, schedule
 from logaccel.pe import Datapath
@@ -76,7 +76,8 @@ class GraphRun:
         self.model, self.arch, self.formats = model, arch, formats
         layers = model.graph.layers
         self.archs = dict(zip((layer.name for layer in layers), layer_architectures(arch, layers), strict=True))
-        self.archs |= {node.name: self._chosen(node) for node in model.graph.layer_nodes}
+        if any(own.dataflow == "auto" for own in self.archs.values()):
+            self.archs = {own.layer.name: own.arch for own in self.planned()}
         self.stored = {name: stored_parameters(model, name, formats) for name in self.archs}
         self.filters = {name: encode(own.filter, formats.filters[name]) for name, own in self.stored.items()}
         self.direct = {
@@ -102,16 +103,16 @@ class GraphRun:
             for name in gone:
                 del live[name]
 
-    def _chosen(self, node: LayerNode) -> Architecture:
-        """Return the architecture of a layer with the dataflow that one image costs least in."""
-        arch = self.archs[node.name]
-        if arch.dataflow != "auto":
-            return arch
-        tensors, profile = self.formats.tensors, load_profile(arch.cost_profile)
-        own = LayerQuantization(tensors[node.inputs[0]], self.formats.filters[node.name], tensors[node.name])
-        prices = Prices(profile, memory_prices(profile, self.arch, self.archs.values()))
-        check_prices(arch, prices)
-        return plan_layer(node.layer, 1, arch, own, prices).arch
+    def planned(self) -> tuple[PlannedLayer, ...]:
+        """Return how one image runs: each layer's dataflow and tiles."""
+        graph, tensors, profile = self.model.graph, self.formats.tensors, load_profile(self.arch.cost_profile)
+        formats = [
+            LayerQuantization(tensors[node.inputs[0]], self.formats.filters[node.name], tensors[node.name])
+            for node in graph.layer_nodes
+        ]
+        archs = tuple(self.archs.values())
+        prices = Prices(profile, memory_prices(profile, self.arch, archs))
+        return plan_network(graph.network(1), archs, formats, prices, unfed_layers(graph, self.arch))
 
     def _node(self, node: Node, inputs: list[Codes], counts: bool) -> NodeRun:
         own = self.formats.tensors[node.name]

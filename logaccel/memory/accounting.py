@@ -42,6 +42,7 @@ class Traffic:
     """What each memory moved. `psum` and `ofmap` share the ofmap scratchpad: raw psums, and words of the next layer.
 
     ifmap, filter: writes are fills, reads go to the array (padding is not read). ofmap: reads are write-backs.
+    handed: ofmap words that the lane writes into the ifmap scratchpad instead, for the layer that follows.
     """
 
     ifmap: Flow
@@ -51,6 +52,7 @@ class Traffic:
     dram_ifmap: Flow
     dram_filter: Flow
     dram_ofmap: Flow
+    handed: Flow = Flow()
 
     @property
     def dram(self) -> Flow:
@@ -91,6 +93,8 @@ def count_work(tiled: TiledLayer, mapping: Mapping, live_products: int | None = 
     activity = Activity(**counts, live_products=live_products)
 
     ifmap_fills, filter_fills = _words_filled(tiled, mapping)
+    ifmap_fills = 0 if tiled.ifmap_on_chip else ifmap_fills
+    handed, drained = (outputs, 0) if tiled.ofmap_on_chip else (0, outputs)
     read = _moved(widths.ifmap_bits, _ifmap_words_read(tiled, mapping), ifmap_fills)
     filters = _moved(widths.filter_bits, activity.filter_reads, filter_fills)
     psums = activity.psum_writes - outputs if stationary else 0
@@ -98,10 +102,11 @@ def count_work(tiled: TiledLayer, mapping: Mapping, live_products: int | None = 
         ifmap=read,
         filter=filters,
         psum=_moved(widths.psum_bits, activity.psum_reads, psums),
-        ofmap=_moved(widths.ofmap_bits, outputs, outputs),
+        ofmap=_moved(widths.ofmap_bits, drained, drained),
+        handed=_moved(widths.ofmap_bits, 0, handed),
         dram_ifmap=_moved(widths.ifmap_bits, ifmap_fills, 0),
         dram_filter=_moved(widths.filter_bits, filter_fills, 0),
-        dram_ofmap=_moved(widths.ofmap_bits, 0, outputs),
+        dram_ofmap=_moved(widths.ofmap_bits, 0, drained),
     )
     return TiledWork(folds, used, activity, traffic)
 

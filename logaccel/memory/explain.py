@@ -24,11 +24,20 @@ class Loop:
 
 
 @dataclass(frozen=True)
-class Room:
-    """What two full tiles take of a scratchpad."""
+class Contents:
+    """Words, by axis, that lie in a scratchpad: two tiles, or one whole map."""
 
-    words: tuple[int, ...]  # of one tile, by axis
+    what: str
+    copies: int
+    words: tuple[int, ...]
     word_bits: int
+
+
+@dataclass(frozen=True)
+class Room:
+    """What lies in a scratchpad, and how much of it that takes."""
+
+    contents: tuple[Contents, ...]
     need_bytes: int
     capacity_bytes: int
 
@@ -88,14 +97,21 @@ def rooms(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> dict[str, Room
     """Return what lies in each scratchpad, and how much of it that takes."""
     layer, widths = tiled.layer, tiled.widths
     reach = (mapping.ofmap_rows - 1) * layer.stride[0] + layer.dilation[0] * (layer.kernel[0] - 1) + 1
-    words = {
-        "ifmap": (mapping.images, mapping.ifmap_channels, min(layer.in_size[0], reach), layer.in_size[1]),
-        "filter": (mapping.ofmap_channels, mapping.ifmap_channels, *layer.kernel),
-        "ofmap": (mapping.images, mapping.ofmap_channels, mapping.ofmap_rows, layer.out_size[1]),
-    }
-    bits = {"ifmap": widths.ifmap_bits, "filter": widths.filter_bits, "ofmap": widths.psum_bits}
+    ifmap_words = (mapping.images, mapping.ifmap_channels, min(layer.in_size[0], reach), layer.in_size[1])
+    ofmap_words = (mapping.images, mapping.ofmap_channels, mapping.ofmap_rows, layer.out_size[1])
+    ifmap = Contents("tiles", 2, ifmap_words, widths.ifmap_bits)
+    filters = Contents("tiles", 2, (mapping.ofmap_channels, mapping.ifmap_channels, *layer.kernel), widths.filter_bits)
+    ofmap: tuple[Contents, ...] = (Contents("tiles", 2, ofmap_words, widths.psum_bits),)
+    if tiled.ifmap_on_chip:
+        ifmap = Contents("whole, from the layer before", 1, layer.ifmap_shape(tiled.batch), widths.ifmap_bits)
+    handed: tuple[Contents, ...] = ()
+    if tiled.ofmap_on_chip:
+        ofmap = () if tiled.dataflow == "os" else ofmap
+        shape = layer.ofmap_shape(tiled.batch)
+        handed = (Contents("whole ofmap, for the next layer", 1, shape, widths.ofmap_bits),)
+    contents = {"ifmap": (ifmap, *handed), "filter": (filters,), "ofmap": ofmap}
     need, capacity = tiled.footprint_bits(mapping), memory.capacity_bytes
-    return {name: Room(words[name], bits[name], -(-need[name] // 8), capacity[name]) for name in words}
+    return {name: Room(contents[name], -(-need[name] // 8), capacity[name]) for name in contents}
 
 
 def relative_cost(best: MappedLayer, other: MappedLayer, objective: Objective) -> float:

@@ -34,7 +34,10 @@ def energies_pj(space: Space, prices: LayerPrices) -> Energies:
             memory.ofmap.read_pj_per_bit * read + memory.ofmap.write_pj_per_bit * written
         )
     ofmap_bits = outputs * widths.ofmap_bits
-    found = found + ofmap_bits * (memory.ofmap.read_pj_per_bit + memory.ofmap.write_pj_per_bit)
+    if tiled.ofmap_on_chip:
+        found = found + ofmap_bits * memory.ifmap.write_pj_per_bit
+    else:
+        found = found + ofmap_bits * (memory.ofmap.read_pj_per_bit + memory.ofmap.write_pj_per_bit)
     found = found + memory.ifmap.read_pj_per_bit * widths.ifmap_bits * _ifmap_words(space)
     found = found + memory.filter.read_pj_per_bit * widths.filter_bits * _total(space, tile.filter_reads)
     found = found + memory.ifmap.write_pj_per_bit * ifmap_fills + memory.filter.write_pj_per_bit * filter_fills

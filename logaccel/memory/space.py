@@ -74,7 +74,8 @@ class Maps:
         self.kinds = tuple(kinds)
         self.pixels = np.array([kind.images * kind.block.rows * tiled.layer.out_size[1] for kind in kinds])
         words = [kind.images * kind.block.stored * tiled.layer.in_size[1] for kind in kinds]
-        self.ifmap_bits = np.array(words, dtype=np.int64) * tiled.widths.ifmap_bits  # of one ifmap channel
+        bits = 0 if tiled.ifmap_on_chip else tiled.widths.ifmap_bits
+        self.ifmap_bits = np.array(words, dtype=np.int64) * bits  # that come from DRAM, of one ifmap channel
         self.blocks = self.counts.sum(axis=1)
 
 
@@ -100,7 +101,7 @@ class Space:
             self._waits = np.maximum(self._waits, -(-c[None, :, None] // tiled.array.cols) * once)
         self._ifmap = self.maps.ifmap_bits[:, None] * k
         self._filter = tiled.widths.filter_bits * taps * c[:, None] * k
-        self._write = x[:, None] * c * tiled.widths.ofmap_bits
+        self._write = x[:, None] * c * (0 if tiled.ofmap_on_chip else tiled.widths.ofmap_bits)
         if isinstance(dram, BankedBound):  # whole bursts, and rows to open
             rounded = dram.as_bits(tiled, self.maps.kinds, c, k)
             self._ifmap, self._filter, self._write = (
@@ -162,10 +163,10 @@ class Space:
 
     @cached_property
     def dram_write_bits(self) -> int:
-        """Bits of ofmaps: each is written once."""
+        """Bits of ofmaps: each is written once, or stays on chip."""
         layer = self.tiled.layer
         pixels = self.tiled.batch * layer.out_size[0] * layer.out_size[1]
-        return pixels * layer.out_channels * self.tiled.widths.ofmap_bits
+        return 0 if self.tiled.ofmap_on_chip else pixels * layer.out_channels * self.tiled.widths.ofmap_bits
 
     @cached_property
     def least_cycles(self) -> Counts:

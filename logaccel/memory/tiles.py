@@ -9,11 +9,16 @@
 
 An operand that the tile before it used stays; every other is read from DRAM. Ifmap blocks hold whole rows,
 those that the ofmap rows need, overlaps again each time; padding is not stored. Ofmap words are written once.
+
+Handed over on chip: the post-processing lane writes the finished words of the whole ofmap into a part of the
+ifmap scratchpad, beside the tiles (or the whole ifmap) of the layer that runs; there the next layer finds them.
+Neither crosses the channel. In OS nothing waits in the ofmap scratchpad then; in WS and IS raw psums still do.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -84,6 +89,8 @@ class TiledLayer:
     dataflow: Dataflow
     widths: WordWidths
     clock_mhz: float = 500.0  # of the array: what a DRAM device with its own clock needs to know
+    ifmap_on_chip: bool = False  # the layer before left it whole in the ifmap scratchpad
+    ofmap_on_chip: bool = False  # the lane writes it there, whole, for the layer that follows
 
     @property
     def group_channels(self) -> tuple[int, int]:
@@ -101,7 +108,7 @@ class TiledLayer:
         return ofmap_channels * ifmap_channels * taps * self.widths.filter_bits
 
     def footprint_bits(self, mapping: Mapping) -> dict[str, int]:
-        """Return what two full tiles (one in use, one on its way) need of each scratchpad."""
+        """Return what two full tiles (one in use, one on its way), or a whole map, need of each scratchpad."""
         sizes = (mapping.images, mapping.ofmap_rows, mapping.ofmap_channels, mapping.ifmap_channels)
         return {name: int(bits) for name, bits in self.footprints_bits(*sizes).items()}
 
@@ -111,10 +118,15 @@ class TiledLayer:
         reach = (ofmap_rows - 1) * layer.stride[0] + layer.dilation[0] * (layer.kernel[0] - 1) + 1
         ifmap = images * np.minimum(layer.in_size[0], reach) * layer.in_size[1] * ifmap_channels
         outputs = images * ofmap_rows * layer.out_size[1] * ofmap_channels
+        whole = prod(layer.ofmap_shape(self.batch)) * self.widths.ofmap_bits if self.ofmap_on_chip else 0
+        tiles = 2 * ifmap * self.widths.ifmap_bits
+        if self.ifmap_on_chip:
+            tiles = prod(layer.ifmap_shape(self.batch)) * self.widths.ifmap_bits + 0 * ifmap
+        waiting = 0 if self.ofmap_on_chip and self.dataflow == "os" else 2  # OS: nothing waits below the array
         return {
-            "ifmap": 2 * ifmap * self.widths.ifmap_bits,
+            "ifmap": tiles + whole,
             "filter": 2 * self.filter_bits(ofmap_channels, ifmap_channels),
-            "ofmap": 2 * outputs * self.widths.psum_bits,
+            "ofmap": waiting * outputs * self.widths.psum_bits,
         }
 
     def tiles(self, mapping: Mapping) -> Iterator[TileWork]:
@@ -128,10 +140,11 @@ class TiledLayer:
                     ifmap, filters = (group, images, rows, depth), (group, channels, depth)
                     size = (images[1] - images[0], channels[1] - channels[0], depth[1] - depth[0])
                     new_ifmap = self.ifmap_bits(size[0], rows, size[2]) if kept.get("ifmap") != ifmap else 0
+                    new_ifmap = 0 if self.ifmap_on_chip else new_ifmap
                     new_filters = self.filter_bits(size[1], size[2]) if kept.get("filter") != filters else 0
                     kept = {"ifmap": ifmap, "filter": filters}
                     outputs = size[0] * (rows[1] - rows[0]) * self.layer.out_size[1] * size[1]
-                    written = outputs * self.widths.ofmap_bits if depth == depths[-1] else 0
+                    written = 0 if self.ofmap_on_chip or depth != depths[-1] else outputs * self.widths.ofmap_bits
                     compute = self._compute_cycles(outputs // size[1], size[1], size[2])
                     yield TileWork(new_ifmap, new_filters, compute, written)
 
@@ -163,10 +176,10 @@ class TiledLayer:
         ifmap = images * block.stored * self.layer.in_size[1] * tile.ifmap_channels * self.widths.ifmap_bits
         pixels = images * block.rows * self.layer.out_size[1]
         return TileWork(
-            ifmap_read_bits=ifmap if tile.new_ifmap else 0,
+            ifmap_read_bits=ifmap if tile.new_ifmap and not self.ifmap_on_chip else 0,
             filter_read_bits=self.filter_bits(tile.channels, tile.ifmap_channels) if tile.new_filter else 0,
             compute_cycles=self._compute_cycles(pixels, tile.channels, tile.ifmap_channels),
-            write_bits=pixels * tile.channels * self.widths.ofmap_bits if tile.last else 0,
+            write_bits=pixels * tile.channels * self.widths.ofmap_bits if tile.last and not self.ofmap_on_chip else 0,
         )
 
     def _outputs(self, mapping: Mapping, ofmap_channels: int) -> Iterator[tuple[Block, Block, Block]]:

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from logaccel.memory.explain import Loop, differences, loop_nest, relative_cost, rooms
+from logaccel.memory.explain import Contents, Loop, Room, differences, loop_nest, relative_cost, rooms
 from logaccel.memory.mapper import MappedLayer, as_mapped
 from logaccel.report.table import printable
 from logaccel.units import format_cycles, format_energy_pj
@@ -56,11 +56,12 @@ def _layer_text(choice: "LayerChoice") -> str:
         *_nest_text(loop_nest(tiled, mapped.mapping)),
     ]
     for name, room in rooms(tiled, mapped.mapping, as_mapped(tiled, memory)).items():
-        words = "×".join(map(str, room.words))
+        if not room.contents:
+            lines.append(f"  {name:6} nothing: finished words go into the ifmap scratchpad")
+            continue
+        held = " + ".join(map(_contents_text, room.contents))
         need, share = _bytes(8 * room.need_bytes), room.need_bytes / room.capacity_bytes
-        lines.append(
-            f"  {name:6} 2 tiles of {words} words of {room.word_bits} bits: {need}, {_share(share)} of the scratchpad"
-        )
+        lines.append(f"  {name:6} {held}: {need}, {_share(share)} of the scratchpad")
     moved = ", ".join(
         f"{'ofmap' if name == 'write' else name} {_bytes(getattr(mapped, f'dram_{name}_bits'))}" for name in OPERANDS
     )
@@ -141,6 +142,11 @@ def _reasons(mapped: MappedLayer) -> str:
     return f": {', '.join(found)}" if found else ""
 
 
+def _contents_text(contents: Contents) -> str:
+    what = f"{contents.copies} {contents.what} of" if contents.copies > 1 else f"{contents.what}:"
+    return f"{what} {'×'.join(map(str, contents.words))} words of {contents.word_bits} bits"
+
+
 def _share(share: float) -> str:
     return "under 1%" if share < 0.01 else f"{share:.0%}"
 
@@ -170,9 +176,10 @@ def _layer_dict(choice: "LayerChoice") -> dict[str, Any]:
         **mapped.to_dict(),
         "cost": mapped.cost(memory.objective)[0],
         "loops": [asdict(loop) for loop in loop_nest(tiled, mapped.mapping)],
+        "ifmap_on_chip": tiled.ifmap_on_chip,
+        "ofmap_on_chip": tiled.ofmap_on_chip,
         "scratchpads": {
-            name: asdict(room) | {"words": list(room.words)}
-            for name, room in rooms(tiled, mapped.mapping, as_mapped(tiled, memory)).items()
+            name: _room_dict(room) for name, room in rooms(tiled, mapped.mapping, as_mapped(tiled, memory)).items()
         },
         "runner_up": None if choice.runner_up is None else other_dict(choice.runner_up),
         "other_dataflows": {
@@ -180,3 +187,7 @@ def _layer_dict(choice: "LayerChoice") -> dict[str, Any]:
             for name, other in choice.other_dataflows.items()
         },
     }
+
+
+def _room_dict(room: Room) -> dict[str, Any]:
+    return asdict(room) | {"contents": [asdict(held) | {"words": list(held.words)} for held in room.contents]}

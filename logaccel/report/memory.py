@@ -64,6 +64,9 @@ def _traffic_grid(result: SimulationResult, rows: list[Traffic]) -> Grid:
     columns += [Column("MACs per\nDRAM byte", tuple(_intensity(value) for value in (*intensity, total)), "dram")]
     reuse = tuple(_intensity(row.ifmap_reuse or None) for row in rows)
     columns += [Column("reads per\nifmap word", reuse, "dram")]
+    handed = [row.handed.write_bits for row in rows]
+    if any(handed):
+        columns.append(_bits("handed\nover", pads, handed))
     for name in LEVELS:
         for way, label in (("write", "in"), ("read", "out")):
             columns.append(
