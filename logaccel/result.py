@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict
 
 from logaccel.arch import Architecture
-from logaccel.cost import Area, Energy
+from logaccel.cost import Area, Energy, MemoryProvenance
 from logaccel.costed import PostResult
 from logaccel.formats.encode import Codes
 from logaccel.memory.accounting import Traffic
@@ -146,6 +146,7 @@ class SimulationResult:
     version: str
     notes: tuple[str, ...]
     post_work: tuple[PostResult, ...] = ()  # between the layers of a graph
+    memory_provenance: MemoryProvenance | None = None  # None: no system figures
 
     @property
     def values_simulated(self) -> bool:
@@ -261,6 +262,7 @@ class SimulationResult:
             "layers": [layer.to_dict() for layer in self.layers],
             "post_work": [work.to_dict() for work in self.post_work],
             "cost": self.area.provenance.to_dict(),
+            "cost_of_memory": None if self.memory_provenance is None else asdict(self.memory_provenance),
             "architecture": self.arch.model_dump(),
         }
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from logaccel import __version__
 from logaccel.arch import Architecture
-from logaccel.cost import array_area, bits_moved, load_profile, memory_prices, scratchpad_area_um2
+from logaccel.cost import array_area, bits_moved, load_profile, memory_prices, memory_provenance, scratchpad_area_um2
 from logaccel.costed import PlannedLayer, PostResult, Prices, area_between_layers, cost_between_layers, cost_layer
 from logaccel.engine import fold_level, register_level
 from logaccel.engine.job import LayerJob, LayerRun
@@ -126,6 +126,7 @@ def simulate(
         version=__version__,
         notes=_notes(workload, chained, arch),
         post_work=between,
+        memory_provenance=memory_provenance(profile, arch),
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from logaccel.arch import Architecture, load_arch
 from logaccel.comparison import compare
@@ -135,3 +136,29 @@ def test_the_figure_stacks_the_system_where_there_is_one(result: SimulationResul
     totals = [layer.energy_system_pj or 0.0 for layer in result.layers]
     np.testing.assert_allclose([top / tops[0] for top in tops], [total / totals[0] for total in totals])
     assert len(plot_result(simulate(SHAPES, architecture(memory=None))).axes) == 3
+
+
+def test_a_profile_of_ones_own_prices_the_memory(tmp_path: Path) -> None:
+    """The section that docs/cost.md shows, in a copy of a shipped profile."""
+    docs = (Path(__file__).parents[1] / "docs" / "cost.md").read_text(encoding="utf-8")
+    shown = yaml.safe_load(docs.split("```yaml\n")[1].split("```")[0])
+    shown["memory"]["dram"]["verified"] = False
+    shipped = Path(__file__).parents[1] / "logaccel" / "cost" / "profiles" / "horowitz_45nm.yaml"
+    tree = yaml.safe_load(shipped.read_text(encoding="utf-8")) | shown | {"name": "mine"}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    arch = architecture(profile=str(tmp_path / "mine.yaml"), memory={**MEMORY, "ifmap": {"bytes": 4096}})
+    result = simulate(SHAPES, arch)
+    layer = result.layers[0]
+    assert layer.traffic is not None and layer.energy.memory is not None
+    read, written = 2.0 / 64, (0.02 * 4096**0.5 + 0.0004 * 4096**0.5 * 64) / 64
+    assert layer.energy.memory.scratchpad_pj["ifmap"] == pytest.approx(
+        layer.traffic.ifmap.read_bits * read + layer.traffic.ifmap.write_bits * written
+    )
+    tree = result.to_dict()["cost_of_memory"]
+    assert (tree["profile"], tree["node_nm"], tree["unverified"]) == (
+        "mine",
+        28,
+        ("dram: where the figure comes from",),
+    )
+    (tmp_path / "mine.yaml").unlink()  # a result tells where its prices come from without the file
+    assert "unverified prices of memory: dram" in " ".join(summary_text(result).split())

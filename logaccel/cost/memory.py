@@ -35,6 +35,25 @@ def memory_prices(
 
 
 @dataclass(frozen=True)
+class MemoryProvenance:
+    """Where the prices of a memory come from: not always the technology of the circuits."""
+
+    profile: str
+    description: str
+    node_nm: float
+    voltage_v: float | None
+    unverified: tuple[str, ...]  # entries whose figures were not compared with their source
+
+
+def memory_provenance(profile: CostProfile, arch: Architecture) -> MemoryProvenance | None:
+    """Return what stands behind the system figures; None where there are none."""
+    table = profile.memory
+    if arch.memory is None or table is None:
+        return None
+    return MemoryProvenance(profile.name, table.description, table.node_nm, table.voltage_v, table.unverified)
+
+
+@dataclass(frozen=True)
 class MemoryEnergy:
     """Energy outside of the array by component, pJ: each scratchpad, DRAM by operand, leakage of array and scratchpads.
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from logaccel.cost import Provenance, load_profile
+from logaccel.cost import Provenance
 from logaccel.formats import Format
 from logaccel.quantization import describe
 from logaccel.report.table import Column, Grid, printable
@@ -332,15 +332,14 @@ def _system_remarks(rows: tuple[SimulationResult, ...]) -> list[str]:
     """What the system column holds and where its prices come from."""
     if all(row.energy_system_pj is None for row in rows):
         return []
-    profiles = dict.fromkeys(row.arch.cost_profile for row in rows if row.energy_system_pj is not None)
     remarks = ["system: array, scratchpads, DRAM, and leakage where the prices have it"]
-    for name in profiles:
-        table = load_profile(name).memory
-        if table is not None:
-            voltage = "voltage not stated" if table.voltage_v is None else f"{table.voltage_v:g} V"
-            remarks.append(
-                f"memory of {printable(name)}: {printable(table.description, 200)}; {table.node_nm:g} nm, {voltage}"
-            )
+    for behind in dict.fromkeys(row.memory_provenance for row in rows):
+        if behind is not None:
+            voltage = "voltage not stated" if behind.voltage_v is None else f"{behind.voltage_v:g} V"
+            what = printable(behind.description, 200)
+            remarks.append(f"memory of {printable(behind.profile)}: {what}; {behind.node_nm:g} nm, {voltage}")
+            if behind.unverified:
+                remarks.append("unverified prices of memory: " + ", ".join(behind.unverified))
     return remarks
 
 
@@ -371,7 +370,9 @@ def provenance_lines(rows: tuple[SimulationResult, ...]) -> list[str]:
 def has_unverified(rows: tuple[SimulationResult, ...]) -> bool:
     """Return whether any price behind these results was never compared with its source."""
     return any(
-        row.area.provenance.unverified or any(layer.energy.provenance.unverified for layer in row.layers)
+        row.area.provenance.unverified
+        or (row.memory_provenance is not None and row.memory_provenance.unverified)
+        or any(layer.energy.provenance.unverified for layer in row.layers)
         for row in rows
     )
 
