@@ -162,7 +162,7 @@ def crossing(tiled: TiledLayer, tile: PlacedTile, memory: Memory) -> Iterator[Wo
 
 def expected(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Counter[Word]:
     found: Counter[Word] = Counter()
-    half = half_words(tiled, memory)
+    half = half_words(tiled, mapping)
     turn = {"ifmap": 1, "filter": 1, "ofmap": 1, "dram": 0}
     for tile in walk(tiled, mapping, memory):
         turn["ifmap"] ^= tile.spans.work.ifmap_read_bits > 0
@@ -307,6 +307,7 @@ def test_files_hold_what_the_report_counts(tmp_path: Path, dataflow: str) -> Non
         for operand in ("psum", "ofmap"):
             assert bits("ofmap", "read", operand) == getattr(traffic, operand).read_bits
             assert bits("ofmap", "write", operand) == getattr(traffic, operand).write_bits
+        assert bits("ifmap", "write", "ofmap") == 0 == traffic.handed.write_bits
         assert bits("dram", "read", "ifmap") + bits("dram", "read", "filter") == layer.mapping.dram_read_bits
         assert bits("dram", "write", "ofmap") == layer.mapping.dram_write_bits
         assert bits("filter", "read", "filter") == 8 * layer.activity.filter_reads
@@ -315,6 +316,35 @@ def test_files_hold_what_the_report_counts(tmp_path: Path, dataflow: str) -> Non
     for (_, *kind), count in found.items():
         total[tuple(kind)] += count  # type: ignore[index]
     assert {tuple(kind): count for kind, (_, count) in sums.items() if count} == dict(total)
+
+
+@pytest.mark.parametrize("dataflow", ["os", "ws", "is"])
+def test_a_map_handed_over_is_read_where_it_was_written(tmp_path: Path, dataflow: str) -> None:
+    first = Layer(name="first", in_channels=4, out_channels=6, in_size=9, kernel=3, padding=1)
+    layers = [first] + [first.model_copy(update={"name": name, "in_channels": 6}) for name in ("second", "third")]
+    arch = load_arch("multiply_8b_16x16").replace(
+        memory={name: {"bytes": 6000} for name in ("ifmap", "filter", "ofmap")} | {"dram": {"bits_per_cycle": 16}},
+        dataflow=dataflow, array={"rows": 8, "cols": 8},
+    )  # fmt: skip
+    result = simulate(Network(name="chain", batch=2, layers=tuple(layers)), arch)
+    assert [layer.tiled is not None and layer.tiled.ofmap_on_chip for layer in result.layers] == [True, True, False]
+    write_access_trace(result, tmp_path / "trace")
+
+    def words(level: str, layer: str, access: str, operand: str) -> Counter[int]:
+        rows = [row for row in rows_of(tmp_path / "trace", level) if row["layer"] == layer]
+        return Counter(
+            int(row["address"]) + word for row in rows if (row["access"], row["operand"]) == (access, operand)
+            for word in range(int(row["words"]))
+        )  # fmt: skip
+
+    for before, after in itertools.pairwise(result.layers):
+        written = words("ifmap", before.name, "write", "ofmap")
+        read = words("ifmap", after.name, "read", "ifmap")
+        assert len(written) == 2 * 6 * 81 and set(written.values()) == {1} and set(read) == set(written)
+        assert before.traffic is not None and before.traffic.handed.write_words == len(written)
+        assert not words("dram", before.name, "write", "ofmap") and not words("dram", after.name, "read", "ifmap")
+        own = set(words("ifmap", before.name, "read", "ifmap"))
+        assert not own & set(written) and max(own | set(written)) < 6000
 
 
 def test_tensors_in_dram_never_meet(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 Three streams go through the tiles on their own, each in the order of time: what the array reads and writes, what the
 channel brings into the scratchpads, what it takes from them. The one that is behind goes on, and rows before all
-three are given out. Of the two halves of a scratchpad, each new block takes the one that the block before left.
+three are given out. Two tiles lie one after the other in a scratchpad; each new block takes the place that the block
+before left. A map that is handed over on chip lies whole at the end of the ifmap scratchpad or, if the layer's own
+ifmap is there, at its beginning.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -34,7 +36,9 @@ KINDS = (
     Kind("ofmap", "write", "psum"), Kind("ofmap", "write", "ofmap"),  # as logaccel.memory.accesses numbers them
     Kind("ifmap", "write", "ifmap"), Kind("filter", "write", "filter"), Kind("ofmap", "read", "ofmap"),
     Kind("dram", "read", "ifmap"), Kind("dram", "read", "filter"), Kind("dram", "write", "ofmap"),
+    Kind("ifmap", "write", "ofmap"),
 )  # fmt: skip
+HANDED = 11
 FILL, CROSS = {"ifmap": 5, "filter": 6, "ofmap": 7}, {"ifmap": 8, "filter": 9, "ofmap": 10}
 
 
@@ -56,9 +60,15 @@ class _Placed(NamedTuple):
 _Block = dict[str, list[Counts]]  # level → arrays of [cycle, kind, address]
 
 
-def trace_layer(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[tuple[str, Rows]]:
-    """Yield (level, rows); of each level in the order of cycles, which count from the layer's start."""
-    streams = [_array(tiled, mapping, memory), _fills(tiled, mapping, memory), _write_backs(tiled, mapping, memory)]
+def trace_layer(
+    tiled: TiledLayer, mapping: Mapping, memory: Memory, ifmap_at_end: bool = False
+) -> Iterator[tuple[str, Rows]]:
+    """Yield (level, rows); of each level in the order of cycles, which count from the layer's start.
+
+    ifmap_at_end: an ifmap on chip lies at the end of the scratchpad.
+    """
+    array = _array(tiled, mapping, memory, ifmap_at_end)
+    streams = [array, _fills(tiled, mapping, memory), _write_backs(tiled, mapping, memory)]
     marks = [0] * len(streams)  # no row before is still to come from the stream
     pending: _Block = {level: [] for level in LEVELS}
     while streams:
@@ -79,11 +89,17 @@ def trace_layer(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator
                     yield level, _runs(rows[ready])
 
 
-def half_words(tiled: TiledLayer, memory: Memory) -> dict[str, int]:
-    """Return how many words half of each scratchpad holds."""
+def half_words(tiled: TiledLayer, mapping: Mapping) -> dict[str, int]:
+    """Return how far apart the two tiles of each scratchpad lie: the words of a full tile."""
     widths = tiled.widths
     bits = {"ifmap": widths.ifmap_bits, "filter": widths.filter_bits, "ofmap": widths.psum_bits}
-    return {level: 8 * size // 2 // bits[level] for level, size in memory.capacity_bytes.items()}
+    moved = replace(tiled, ifmap_on_chip=False, ofmap_on_chip=False)
+    return {level: both // 2 // bits[level] for level, both in moved.footprint_bits(mapping).items()}
+
+
+def ofmap_at_end(tiled: TiledLayer, ifmap_at_end: bool) -> bool:
+    """Return whether a layer's ofmap, handed over, lies at the end of the ifmap scratchpad."""
+    return not (tiled.ifmap_on_chip and ifmap_at_end)
 
 
 def _placed(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[_Placed]:
@@ -96,28 +112,38 @@ def _placed(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[_Pl
         yield _Placed(tile, dict(half))
 
 
-def _array(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[tuple[_Block, int]]:
-    half_size = half_words(tiled, memory)
+def _array(tiled: TiledLayer, mapping: Mapping, memory: Memory, ifmap_at_end: bool) -> Iterator[tuple[_Block, int]]:
+    half_size = half_words(tiled, mapping)
+    words, widths = transfers.tensor_words(tiled), tiled.widths
+    capacity = 8 * memory.ifmap.bytes
+    base = capacity // widths.ifmap_bits - words["ifmap"] if ifmap_at_end else 0
+    handed = capacity // widths.ofmap_bits - words["ofmap"] if ofmap_at_end(tiled, ifmap_at_end) else 0
     for tile, half in _placed(tiled, mapping, memory):
         start = tile.spans.busy.start
         for found, elapsed in accesses.TileAccesses(tiled, tile.place, memory).windows():
             block: _Block = {}
             for item in found:
-                level = KINDS[item.what].level
-                rows = _rows(start + item.cycle, item.what, half[level] * half_size[level] + item.address)
-                block.setdefault(level, []).append(rows)
+                kind, level = item.what, KINDS[item.what].level
+                if kind == accesses.READ_IFMAP and tiled.ifmap_on_chip:
+                    address = base + transfers.ifmap_word(tiled, tile.place, item.address)
+                elif kind == accesses.WRITE_OFMAP and tiled.ofmap_on_chip:
+                    kind, level = HANDED, "ifmap"
+                    address = handed + transfers.ofmap_word(tiled, tile.place, item.address)
+                else:
+                    address = half[level] * half_size[level] + item.address
+                block.setdefault(level, []).append(_rows(start + item.cycle, kind, address))
             yield block, start + elapsed
 
 
 def _fills(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[tuple[_Block, int]]:
-    half_size, dram = half_words(tiled, memory), memory.dram
+    half_size, dram = half_words(tiled, mapping), memory.dram
     for tile, half in _placed(tiled, mapping, memory):
         for moved in transfers.reads(tiled, tile, dram):
             yield _crossing(moved, half[moved.tensor] * half_size[moved.tensor])
 
 
 def _write_backs(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[tuple[_Block, int]]:
-    half_size, dram = half_words(tiled, memory), memory.dram
+    half_size, dram = half_words(tiled, mapping), memory.dram
     for tile, half in _placed(tiled, mapping, memory):
         for moved in transfers.writes(tiled, tile, dram):
             yield _crossing(moved, half["ofmap"] * half_size["ofmap"])

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from logaccel.arch import ChannelDram, Dram
 from logaccel.memory.accesses import stored_rows
+from logaccel.memory.places import Place
 from logaccel.memory.tiles import TiledLayer
 from logaccel.memory.timing import Span
 from logaccel.memory.walk import PlacedTile
@@ -44,7 +45,10 @@ def reads(tiled: TiledLayer, tile: PlacedTile, dram: Dram) -> Iterator[Moved]:
         for first in range(0, bits // word_bits, CHUNK_WORDS):
             word = np.arange(first, min(first + CHUNK_WORDS, bits // word_bits))
             cycle = _arrivals(before + (word + 1) * word_bits, tile.spans.read, dram, work.read_bits, latency)
-            yield Moved(tensor, cycle, *(_ifmap_words if tensor == "ifmap" else _filter_words)(tiled, tile, word))
+            if tensor == "ifmap":
+                yield Moved(tensor, cycle, ifmap_word(tiled, tile.place, word), word)
+            else:
+                yield Moved(tensor, cycle, *_filter_words(tiled, tile.place, word))
 
 
 def writes(tiled: TiledLayer, tile: PlacedTile, dram: Dram) -> Iterator[Moved]:
@@ -54,7 +58,7 @@ def writes(tiled: TiledLayer, tile: PlacedTile, dram: Dram) -> Iterator[Moved]:
     for first in range(0, words, CHUNK_WORDS):
         word = np.arange(first, min(first + CHUNK_WORDS, words))
         cycle = _arrivals((word + 1) * bits, tile.spans.write, dram, tile.spans.work.write_bits, 0)
-        yield Moved("ofmap", cycle, *_ofmap_words(tiled, tile, word))
+        yield Moved("ofmap", cycle, *_ofmap_words(tiled, tile.place, word))
 
 
 def tensor_words(tiled: TiledLayer) -> dict[str, int]:
@@ -76,8 +80,9 @@ def _arrivals(bits: Counts, span: Span, dram: Dram, all_bits: int, latency_cycle
     return span.start + latency_cycles + (bits - 1) // dram.bits_per_cycle
 
 
-def _ifmap_words(tiled: TiledLayer, tile: PlacedTile, word: Counts) -> tuple[Counts, Counts]:
-    layer, place = tiled.layer, tile.place
+def ifmap_word(tiled: TiledLayer, place: Place, word: Counts) -> Counts:
+    """Return which words of the whole ifmap a tile's words are."""
+    layer = tiled.layer
     height, width = layer.in_size
     first, end = stored_rows(tiled, place)
     depth = place.ifmap_channels[1] - place.ifmap_channels[0]
@@ -85,11 +90,22 @@ def _ifmap_words(tiled: TiledLayer, tile: PlacedTile, word: Counts) -> tuple[Cou
     image, channel = np.divmod(plane, depth)
     channel += place.group * tiled.group_channels[1] + place.ifmap_channels[0]
     whole = (place.images[0] + image) * layer.in_channels + channel
-    return (whole * height + first) * width + row, word
+    return (whole * height + first) * width + row
 
 
-def _filter_words(tiled: TiledLayer, tile: PlacedTile, word: Counts) -> tuple[Counts, Counts]:
-    place, (channels, depth) = tile.place, tiled.group_channels
+def ofmap_word(tiled: TiledLayer, place: Place, word: Counts) -> Counts:
+    """Return which words of the whole ofmap a tile's words pixel·M + m are."""
+    layer = tiled.layer
+    height, width = layer.out_size
+    pixel, number = np.divmod(word, place.ofmap_channels[1] - place.ofmap_channels[0])
+    image, spot = np.divmod(pixel, (place.ofmap_rows[1] - place.ofmap_rows[0]) * width)
+    m = place.group * tiled.group_channels[0] + place.ofmap_channels[0] + number
+    whole = (place.images[0] + image) * layer.out_channels + m
+    return (whole * height + place.ofmap_rows[0]) * width + spot
+
+
+def _filter_words(tiled: TiledLayer, place: Place, word: Counts) -> tuple[Counts, Counts]:
+    channels, depth = tiled.group_channels
     taps = prod(tiled.layer.kernel)
     own = (place.ifmap_channels[1] - place.ifmap_channels[0]) * taps
     number, k = np.divmod(word, own)
@@ -98,12 +114,10 @@ def _filter_words(tiled: TiledLayer, tile: PlacedTile, word: Counts) -> tuple[Co
     return in_dram, k * (place.ofmap_channels[1] - place.ofmap_channels[0]) + number
 
 
-def _ofmap_words(tiled: TiledLayer, tile: PlacedTile, word: Counts) -> tuple[Counts, Counts]:
-    layer, place = tiled.layer, tile.place
-    height, width = layer.out_size
-    rows, own = place.ofmap_rows[1] - place.ofmap_rows[0], place.ofmap_channels[1] - place.ofmap_channels[0]
-    plane, pixel = np.divmod(word, rows * width)
+def _ofmap_words(tiled: TiledLayer, place: Place, word: Counts) -> tuple[Counts, Counts]:
+    own = place.ofmap_channels[1] - place.ofmap_channels[0]
+    spots = (place.ofmap_rows[1] - place.ofmap_rows[0]) * tiled.layer.out_size[1]
+    plane, spot = np.divmod(word, spots)
     image, number = np.divmod(plane, own)
-    m = place.group * tiled.group_channels[0] + place.ofmap_channels[0] + number
-    whole = (place.images[0] + image) * layer.out_channels + m
-    return (whole * height + place.ofmap_rows[0]) * width + pixel, (image * rows * width + pixel) * own + number
+    in_tile = (image * spots + spot) * own + number
+    return ofmap_word(tiled, place, in_tile), in_tile

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 
 from logaccel.errors import ConfigError
-from logaccel.memory.access_trace import KINDS, LEVELS, Kind, Rows, trace_layer
+from logaccel.memory.access_trace import KINDS, LEVELS, Kind, Rows, ofmap_at_end, trace_layer
 from logaccel.memory.tiles import TiledLayer
 from logaccel.memory.transfers import tensor_words
 from logaccel.report.timeline import chosen_layers
@@ -37,16 +37,17 @@ class Table:
 
 def access_tables(result: SimulationResult, layer: str | None = None) -> Iterator[Table]:
     """Yield tables level by level in the order of cycles. Tensors of all layers lie one after another in DRAM."""
-    base = 0
+    base, at_end = 0, False
     chosen = {item.name: start for item, start in chosen_layers(result, layer)}
     for item in result.layers:
         assert item.tiled is not None and item.mapping is not None and result.arch.memory is not None
         places, base = _bases(item.tiled, base)
+        ifmap_at_end, at_end = at_end, ofmap_at_end(item.tiled, at_end)
         if item.name not in chosen:
             continue
         width = np.array([_bits(item.tiled, kind) for kind in KINDS])
         first = np.array([places[kind.operand] if kind.level == "dram" else 0 for kind in KINDS])
-        for level, rows in trace_layer(item.tiled, item.mapping.mapping, result.arch.memory):
+        for level, rows in trace_layer(item.tiled, item.mapping.mapping, result.arch.memory, ifmap_at_end):
             address = rows.address
             if level == "dram":
                 address = first[rows.kind] + rows.address * width[rows.kind] // 8
