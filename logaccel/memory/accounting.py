@@ -60,9 +60,9 @@ class Traffic:
         return self.dram_ifmap + self.dram_filter + self.dram_ofmap
 
     @property
-    def ifmap_reuse(self) -> float:
-        """How often an ifmap word in the scratchpad is read by the array: im2col on the fly, and other channels."""
-        return self.ifmap.read_words / self.ifmap.write_words if self.ifmap.write_words else 0.0
+    def ifmap_reuse(self) -> float | None:
+        """How often a filled ifmap word is read by the array (taps, passes over channels); None where none was."""
+        return self.ifmap.read_words / self.ifmap.write_words if self.ifmap.write_words else None
 
     def __add__(self, other: "Traffic") -> "Traffic":
         return Traffic(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(Traffic)))

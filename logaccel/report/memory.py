@@ -62,7 +62,7 @@ def _traffic_grid(result: SimulationResult, rows: list[Traffic]) -> Grid:
         for name in ("ifmap", "filter", "ofmap")
     ]
     columns += [Column("MACs per\nDRAM byte", tuple(_intensity(value) for value in (*intensity, total)), "dram")]
-    reuse = tuple(_intensity(row.ifmap_reuse or None) for row in rows)
+    reuse = tuple(_intensity(row.ifmap_reuse) for row in rows)
     columns += [Column("reads per\nifmap word", reuse, "dram")]
     handed = [row.handed.write_bits for row in rows]
     if any(handed):
