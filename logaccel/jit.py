@@ -109,6 +109,20 @@ def _compiled_right(_: Any, word: Any, places: Any) -> Any:
     return _shift("ashr", word, places)
 
 
+def _compiled_bits(_: Any, value: Any) -> Any:
+    """Return signature and code of the integer with the bits of a float."""
+    integer = numba.types.int32 if value == numba.types.float32 else numba.types.int64
+
+    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], context.get_value_type(integer))
+
+    return integer(value), generate
+
+
+def _interpreted_bits(value: Any) -> Any:
+    return value.view(np.int32 if value.dtype == np.float32 else np.int64)
+
+
 def _interpreted_left(word: Any, places: Any) -> Any:
     return np.left_shift(word, word.dtype.type(places))
 
@@ -122,6 +136,8 @@ def _interpreted_right(word: Any, places: Any) -> Any:
 # that it may shift in 32-bit lanes after all: half the speed.
 shift_left: Callable[[Any, Any], Any] = _interpreted_left if numba.config.DISABLE_JIT else intrinsic(_compiled_left)
 shift_right: Callable[[Any, Any], Any] = _interpreted_right if numba.config.DISABLE_JIT else intrinsic(_compiled_right)
+
+float_bits: Callable[[Any], Any] = _interpreted_bits if numba.config.DISABLE_JIT else intrinsic(_compiled_bits)
 
 
 def thread_count() -> int:

@@ -1,5 +1,6 @@
 """Layers from codes to codes in one pass: against plain integers, against the fold-level engine, at their bounds."""
 
+import math
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -17,9 +18,12 @@ from logaccel.engine.direct import LaneSpec, direct_layer
 from logaccel.engine.job import LayerJob
 from logaccel.engine.layout import lay_out
 from logaccel.engine.post import post_process
+from logaccel.engine.real import RealLayer
 from logaccel.engine.uses import count_live_products, weights_met
 from logaccel.formats import LinearFormat, LogFormat
+from logaccel.metrics import error_powers
 from logaccel.pe import DecodePE, LogsumPE, MultiplyPE, ShiftPE
+from logaccel.trace.reference import reference_ofmap
 from logaccel.workload import Layer
 
 LINEAR = [circuit for circuit in CIRCUITS if circuit[0] != "logsum"]
@@ -142,6 +146,46 @@ def test_equals_the_fold_level_engine(shape: str) -> None:
     assert walk.images * walk.rows * walk.pitch + int(at.max()) < walk.size  # nothing is read beyond x
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_real_layers_have_the_bits_of_the_reference(shape: str) -> None:
+    layer, rng = SHAPES[shape].model_copy(update={"relu": False}), np.random.default_rng(3)
+    filters = rng.normal(size=layer.filter_shape).astype(np.float32)
+    bias = rng.normal(size=layer.out_channels).astype(np.float32)
+    one = RealLayer(layer.model_copy(update={"relu": True}), filters, bias)
+    for batch in (1, 13):
+        ifmap = rng.normal(size=layer.ifmap_shape(batch)).astype(np.float32)
+        residual = rng.normal(size=layer.ofmap_shape(batch)).astype(np.float32)
+        wanted = reference_ofmap(layer, ifmap, filters, bias)
+        assert np.array_equal(one.run(ifmap), np.maximum(wanted, 0))
+        assert np.array_equal(one.run(ifmap, residual), np.maximum(wanted + residual, 0))
+
+
+def test_very_large_filters_stay_as_they_are() -> None:
+    layer, rng = Layer(name="l", kind="fc", in_channels=2100, out_channels=2000, relu=True), np.random.default_rng(3)
+    filters = rng.normal(size=layer.filter_shape).astype(np.float32)
+    bias, ifmap = (rng.normal(size=size).astype(np.float32) for size in ((2000,), (2, 2100)))
+    one, residual = RealLayer(layer, filters, bias), np.ones((2, 2000), np.float32)
+    assert one.weights is None
+    wanted = reference_ofmap(layer.model_copy(update={"relu": False}), ifmap, filters, bias)
+    assert np.array_equal(one.run(ifmap), np.maximum(wanted, 0))
+    assert np.array_equal(one.run(ifmap, residual), np.maximum(wanted + 1, 0))
+
+
+@pytest.mark.parametrize(
+    "number_format", [LINEAR_8, LINEAR_W, LOG_4, SQRT_W, LinearFormat(bits=32, fsr=3, signed=True)]
+)
+def test_powers_of_errors(number_format: LinearFormat | LogFormat) -> None:
+    rng = np.random.default_rng(5)
+    codes = random_codes(rng, number_format, (3, 4100), "uniform")
+    reference = rng.normal(size=codes.shape).astype(np.float32)
+    pairs = [
+        (float(value), float(oracle.decode(int(code), number_format)))
+        for value, code in zip(reference.reshape(-1), codes.reshape(-1), strict=True)
+    ]
+    signal, noise = math.fsum(v * v for v, _ in pairs), math.fsum((v - d) ** 2 for v, d in pairs)
+    assert error_powers(codes, number_format, reference) == pytest.approx((signal, noise), rel=1e-12)
+
+
 @pytest.mark.parametrize("output", [LinearFormat(bits=16, fsr=-6, signed=True), LogFormat(bits=8, fsr=18, signed=True)])
 def test_sums_beyond_24_bits_do_not_round(output: LinearFormat | LogFormat) -> None:
     """Large sums less a bias that leaves their low bits: a float32 sum of all products would have lost these."""
@@ -178,7 +222,7 @@ def test_what_is_not_proven_is_refused() -> None:
     assert not ready(ShiftPE(acc_bits=bits - 1, overflow="wrap"))
     assert not ready(ShiftPE(acc_bits=bits, drop_bits=1))
     assert not ready(LogsumPE(acc_bits=22, fraction_bits=16), LOG_4, LOG_W)
-    assert not ready(ShiftPE(acc_bits=40), lane=replace(spec, output=LinearFormat(bits=16, fsr=0, signed=False)))
+    assert not ready(ShiftPE(acc_bits=40), lane=replace(spec, output=LinearFormat(bits=32, fsr=0, signed=False)))
     assert not ready(ShiftPE(acc_bits=40), lane=replace(spec, bias=np.array([1e300, 0.0])))
     assert not ready(ShiftPE(acc_bits=40), lane=replace(spec, bias=np.array([2.0**40, 0.0])))
     far = np.arange(16), 50, LOG_4

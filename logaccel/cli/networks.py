@@ -38,6 +38,9 @@ def evaluate(
     batch: Annotated[int, typer.Option("--batch", "-b", min=1, help="images in memory at a time")] = 32,
     engine: EngineOption = "fold",
     backend: BackendOption = "blas",
+    compare: Annotated[
+        bool, typer.Option("--float/--no-float", help="run the float network beside it: agreement, signal to noise")
+    ] = True,
     calibration: Annotated[
         Path | None, typer.Option(help="images (.npy) to calibrate on; default: the first 16")
     ] = None,
@@ -82,7 +85,8 @@ def evaluate(
         evaluation.save_formats(chosen, network.name, save_formats)
     with interruptible(state), progress() as report:
         result = evaluation.evaluate(
-            run, data, None if labels is None else open_array(labels), batch=batch, state=state,
+            run, data, None if labels is None else open_array(labels), batch=batch, float_network=compare,
+            state=state,
             progress=lambda done, total: report(done / total, f"{done} of {total} images"),
         )  # fmt: skip
     if output is not None and as_json:

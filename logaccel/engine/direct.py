@@ -12,23 +12,24 @@ from numpy.typing import NDArray
 
 from logaccel.engine.blas import FLOAT32_EXACT, FLOAT64_EXACT, FloatFactors
 from logaccel.engine.factors import factors_of
-from logaccel.engine.kernels_direct import CHANNELS, DEPTH, Walk, Weights, run_exact
+from logaccel.engine.kernels_direct import DEPTH, Walk, Weights, run_exact
 from logaccel.engine.kernels_lane import Lane
-from logaccel.engine.layout import lay_out
+from logaccel.engine.layout import lay_out, pack_blocks
 from logaccel.engine.lowering import group_filters
 from logaccel.engine.post import bias_words
 from logaccel.errors import TraceError
 from logaccel.formats import Format, LinearFormat
 from logaccel.formats.encode import MANTISSA_BITS, MOST_STEPS, Codes, Values
 from logaccel.formats.thresholds import fraction_thresholds
+from logaccel.jit import thread_count
 from logaccel.pe import Datapath, Product
 from logaccel.workload import Layer
 
 Words = NDArray[np.int64]
 MOST_WEIGHTS = 2**22  # factors of one layer: they stay in memory
 _SHORTEST_SPAN = 8  # mean k: with shorter ones float64 is faster
-_LOWEST = -(2**63)
-_BIAS = 1023  # of a double's exponent
+_FRACTION_BITS: dict[type, int] = {np.int32: 23, np.int64: MANTISSA_BITS}  # of the float as wide as a total
+_EXPONENT_BIAS: dict[type, int] = {np.int32: 127, np.int64: 1023}
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ class DirectLayer:
         self.tables = factors.tables()
         narrow = weights.packed.dtype == np.float32
         self.zero: NDArray[Any] = np.empty(0, np.int32 if narrow else np.int64)
-        self.thresholds = _thresholds(spec.output, spec.round_bits)
+        self.thresholds = _thresholds(spec, lane.fraction_bits)
         self.walks: dict[int, tuple[Walk, Weights]] = {}
 
     @property
@@ -63,16 +64,18 @@ class DirectLayer:
         """Return the ofmap's codes [N, M, P, Q] (or [N, M]) and how many of them are at the ends of the format."""
         layer, batch, own = self.layer, len(ifmap), self.spec.output
         walk, weights = self._walk(batch)
-        maps = _in_16_bits(ifmap).reshape(batch, layer.in_channels, *layer.in_size)
-        added = np.empty(0, np.int16) if residual is None else _in_16_bits(residual).reshape(-1)
-        out = np.empty(batch * layer.out_channels * layer.out_size[0] * layer.out_size[1], np.int16)
+        maps = _kernel_codes(ifmap).reshape(batch, layer.in_channels, *layer.in_size)
+        added = np.empty(0, np.int16) if residual is None else _kernel_codes(residual).reshape(-1)
+        out: Codes = np.empty(
+            batch * layer.out_channels * layer.out_size[0] * layer.out_size[1],
+            np.int16 if own.code_dtype.itemsize <= 2 else np.int32,
+        )
         saturated = run_exact(maps, self.tables, walk, weights, self.lane, self.thresholds, self.zero, added, out)
         return out.astype(own.code_dtype, copy=False).reshape(layer.ofmap_shape(batch)), int(saturated)
 
     def _walk(self, batch: int) -> tuple[Walk, Weights]:
-        if batch not in self.walks:
+        if batch not in self.walks or self.walks[batch][0].workers != thread_count():
             walk, at = lay_out(self.layer, self.tables[0].shape[0], batch)
-            at = np.concatenate([at, np.zeros(-at.size % DEPTH, np.int64)])
             self.walks = {batch: (walk, self.weights._replace(at=at))}  # the last alone: a batch more is a rest
         return self.walks[batch]
 
@@ -80,16 +83,14 @@ class DirectLayer:
 def direct_layer(layer: Layer, datapath: Datapath, filters: Codes, spec: LaneSpec) -> DirectLayer | None:
     """Return a layer ready to run, or None where formats and weights do not prove every sum exact."""
     formats = [datapath.activation, spec.output] + ([spec.residual[2]] if spec.residual else [])
-    if datapath.product is Product.LOGSUM or datapath.drop_bits or any(f.code_dtype.itemsize > 2 for f in formats):
+    if datapath.product is Product.LOGSUM or datapath.drop_bits or any(f.code_dtype.itemsize > 4 for f in formats):
         return None
     exact = factors_of(datapath, combined=True)
     factors = FloatFactors(exact, np.float64)
     if len(factors.kept) * filters.size > MOST_WEIGHTS:
         return None
     planes = factors.weights(group_filters(layer, filters))
-    reach = np.concatenate(
-        [np.abs(w) * top for w, top in zip(planes, factors.largest(datapath.activation), strict=True)], axis=2
-    )
+    reach = _reach(planes, factors, datapath)
     sums = reach.sum(axis=2)
     # Every constant K_j is at least K_0, so a bin's plain words sum to no more than this.
     lane_sum = float(sums.max()) / (datapath.constants[0] if datapath.binned else 1)
@@ -99,52 +100,74 @@ def direct_layer(layer: Layer, datapath: Datapath, filters: Codes, spec: LaneSpe
         bias = bias_words(spec.bias, datapath.lsb_exponent)
     except TraceError:  # told by whoever runs the layer
         return None
-    lane, limit = _lane(bias, datapath.lsb_exponent, spec)
-    reached = (int(sums.max()) << lane.shift) + int(np.abs(lane.bias).max()) + limit
-    if reached > FLOAT64_EXACT // 2 or lane.left + reached.bit_length() > 62:
+    way = _way(reach, datapath.lsb_exponent, bias, spec)
+    if way is None:
         return None
-    narrow = _spans(reach, FLOAT32_EXACT) if reached < 2**31 else None
-    ends = _spans(reach, FLOAT64_EXACT) if narrow is None or len(narrow) * _SHORTEST_SPAN > reach.shape[2] else narrow
-    if ends is None:
-        return None
-    dtype = np.float32 if ends is narrow else np.float64
-    packed = _packed(np.concatenate(planes, axis=2), dtype)
+    dtype, ends, lane = way
+    packed = pack_blocks(np.concatenate(planes, axis=2), dtype)
     weights = Weights(packed, np.empty(0, np.int64), ends, layer.groups, layer.out_channels // layer.groups)
     return DirectLayer(layer, FloatFactors(exact, dtype), weights, lane, spec)
 
 
-def _lane(bias: Words, lsb: int, spec: LaneSpec) -> tuple[Lane, int]:
-    """Return the lane in the finer LSB of psum and residual, and the largest magnitude of a residual word there."""
-    words, own, floor, largest = np.empty(0, np.int64), lsb, 0, 0
+def _reach(planes: list[NDArray[Any]], factors: FloatFactors, datapath: Datapath) -> NDArray[np.float64]:
+    """Return reach[group, row, k]: whatever the activations, |Σ products| of any k of a channel stays below a row's.
+
+    A channel has one row, or one for its positive and one for its negative weights where no activation is negative:
+    a sum lies between the two.
+    """
+    tops = factors.largest(datapath.activation)
+    products = np.concatenate([own * top for own, top in zip(planes, tops, strict=True)], axis=2)
+    if datapath.activation.signed or factors.tables()[0].min(initial=0) < 0:
+        return np.abs(products)
+    return np.concatenate([np.maximum(products, 0), np.maximum(-products, 0)], axis=1)
+
+
+def _way(
+    reach: NDArray[np.float64], lsb: int, bias: Words, spec: LaneSpec
+) -> tuple[type[np.floating[Any]], Words, Lane] | None:
+    """Choose floats, spans of k in which they hold every sum, and the lane; reach[group, m, k] bounds the products."""
+    words, own, _ = spec.residual or (np.zeros(1, np.int64), lsb, None)
+    fine = min(lsb, own)
+    largest = [int(reach.sum(axis=2).max()) << (lsb - fine)]
+    largest += [int(np.abs(bias).max()) << (lsb - fine), int(np.abs(words).max()) << (own - fine)]
+    left = max(fine - spec.output.lsb_exponent, 0) if isinstance(spec.output, LinearFormat) else 0
+    if sum(largest) > FLOAT64_EXACT // 2 or left + sum(largest).bit_length() > 62:
+        return None
+    if sum(largest) < 2**31 and spec.round_bits <= 23:
+        ends = _spans(reach, FLOAT32_EXACT)
+        if ends is not None and len(ends) * _SHORTEST_SPAN <= reach.shape[2] + _SHORTEST_SPAN:
+            return np.float32, ends, _lane(np.int32, lsb, bias, spec)
+    ends = _spans(reach, FLOAT64_EXACT)
+    return None if ends is None else (np.float64, ends, _lane(np.int64, lsb, bias, spec))
+
+
+def _lane(total: type[np.signedinteger[Any]], lsb: int, bias: Words, spec: LaneSpec) -> Lane:
+    """Return the lane for totals of a type, in the finer LSB of psum and residual."""
+    words, own, floor = np.empty(0, np.int64), lsb, 0
     if spec.residual is not None:
-        words, own, source = spec.residual
-        floor, largest = source.min_code, max(abs(int(words.max())), abs(int(words.min()))) << max(own - lsb, 0)
-        words = words << max(own - lsb, 0) if largest < FLOAT64_EXACT else words
+        words, own, floor = spec.residual[0], spec.residual[1], spec.residual[2].min_code
     fine, output = min(lsb, own), spec.output
-    shift = lsb - fine
     left = right = steps = offset = 0
     if isinstance(output, LinearFormat):
         apart = output.lsb_exponent - fine
         left, right = max(-apart, 0), min(max(apart, 0), 62)
     else:
         steps = output.steps_per_octave
-        offset = steps * (fine - _BIAS) - output.exponent_steps(0)
-    lowest = 0 if spec.relu else _LOWEST
-    if int(np.abs(bias).max(initial=0)).bit_length() + shift > 60:
-        return Lane(bias, shift, words, floor, lowest, False, 0, 0, 63, 0, 0, 0), largest  # refused
+        offset = steps * (fine - _EXPONENT_BIAS[total]) - output.exponent_steps(0)
     return Lane(
-        bias << shift, shift, words, floor, lowest, not isinstance(output, LinearFormat), steps, offset,
-        left, right, output.min_code, output.max_code,
-    ), largest  # fmt: skip
+        bias << (lsb - fine), lsb - fine, (words << (own - fine)).astype(total), floor,
+        0 if spec.relu else int(np.iinfo(total).min) + 1, not isinstance(output, LinearFormat), _FRACTION_BITS[total],
+        steps, offset, left, right, output.min_code, output.max_code,
+    )  # fmt: skip
 
 
-def _thresholds(output: Format, round_bits: int) -> tuple[int, ...]:
-    """Return the encoder's thresholds in 52 fraction bits, always eight: those added are out of reach."""
-    if isinstance(output, LinearFormat):
-        return (2**MANTISSA_BITS,) * MOST_STEPS
-    found = fraction_thresholds(output.steps_per_octave, output.rounding, round_bits)
-    scaled = [int(threshold) << (MANTISSA_BITS - round_bits) for threshold in found]
-    return (*scaled, *[2**MANTISSA_BITS] * (MOST_STEPS - len(scaled)))
+def _thresholds(spec: LaneSpec, fraction_bits: int) -> tuple[int, ...]:
+    """Return the encoder's thresholds in so many fraction bits, always eight: those added are out of reach."""
+    output, scaled = spec.output, []
+    if not isinstance(output, LinearFormat):
+        found = fraction_thresholds(output.steps_per_octave, output.rounding, spec.round_bits)
+        scaled = [int(threshold) << (fraction_bits - spec.round_bits) for threshold in found]
+    return (*scaled, *[2**fraction_bits] * (MOST_STEPS - len(scaled)))
 
 
 def _spans(reach: NDArray[np.float64], limit: int) -> Words | None:
@@ -162,14 +185,6 @@ def _spans(reach: NDArray[np.float64], limit: int) -> Words | None:
     return np.array([*ends, padded.shape[2]], np.int64)
 
 
-def _packed(weights: NDArray[np.float64], dtype: Any) -> NDArray[Any]:
-    """Return [group, block of channels, k, 4 channels] flat, of W[group, m, k]; zeros fill up."""
-    groups, channels, reduction = weights.shape
-    padded = np.pad(weights.astype(dtype), ((0, 0), (0, -channels % CHANNELS), (0, -reduction % DEPTH)))
-    blocks = padded.reshape(groups, -1, CHANNELS, padded.shape[2])
-    return np.ascontiguousarray(blocks.transpose(0, 1, 3, 2)).reshape(-1)
-
-
-def _in_16_bits(codes: Codes) -> Codes:
-    """Return codes in the type that the kernel reads: each further one would be compiled for itself."""
-    return np.ascontiguousarray(codes, np.int16)
+def _kernel_codes(codes: Codes) -> Codes:
+    """Return codes in 16 bits, or in 32: kernels read these two, each further type would be compiled for itself."""
+    return np.ascontiguousarray(codes, np.int16 if codes.dtype.itemsize <= 2 else np.int32)

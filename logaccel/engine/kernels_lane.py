@@ -1,7 +1,9 @@
-"""The lane on a row of totals: bias, residual, ReLU and encoder, as `hardware.py` has them, fast.
+"""The lane on a tile of totals: bias, residual, ReLU and encoder, as `hardware.py` has them, a vector at a time.
 
-Totals stay below 2^52, so that a double holds each exactly: the position of its leading one is the double's
-exponent, the bits after it are the double's fraction. Callers prove and validate.
+The position of a magnitude's leading one and the bits after it are the exponent and the fraction of the magnitude
+as a float; low bits that the float does not hold are cut off, never rounded: for a magnitude of p + 1 bits,
+`magnitude >> (fraction bits + 1)` has its leading one where rounding looks, and is cleared there. Totals in 32 bits
+take 23 fraction bits, those in 64 bits 52. Callers prove and validate.
 """
 
 from typing import Any, NamedTuple
@@ -9,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from logaccel.formats.encode import MANTISSA_BITS, Codes
-from logaccel.jit import kernel, shift_left
+from logaccel.formats.encode import Codes
+from logaccel.jit import float_bits, kernel, shift_left, shift_right
 
 Sums = NDArray[np.signedinteger[Any]]
 Places = NDArray[np.int64]
@@ -21,10 +23,11 @@ class Lane(NamedTuple):
 
     bias: Places
     shift: int  # a total counts 2^shift LSBs
-    residual_words: Places  # by code − residual_floor; empty where there is no residual
+    residual_words: Sums  # by code − residual_floor; empty where there is no residual
     residual_floor: int
     lowest: int  # 0 with a ReLU
     logarithmic: bool
+    fraction_bits: int  # of the float
     steps: int
     offset: int
     left: int  # linear: shifts into the LSBs of the code
@@ -34,50 +37,52 @@ class Lane(NamedTuple):
 
 
 @kernel
-def add_terms(totals: Sums, source: int, count: int, lane: Lane, bias: int, residual: Codes, target: int) -> None:
-    """Add bias and residual to a row of totals, in the finer LSB of the two."""
-    unit = totals.dtype.type
-    first = np.uint64(source)
-    for i in range(np.uint64(count)):
-        totals[first + i] = unit(shift_left(totals[first + i], lane.shift) + unit(bias))
-    if lane.residual_words.size > 0:
-        for i in range(np.uint64(count)):
-            index = np.uint64(np.int64(residual[np.uint64(target) + i]) - lane.residual_floor)
-            totals[first + i] = unit(totals[first + i] + unit(lane.residual_words[index]))
-
-
-@kernel
 def to_log(
-    totals: Sums, source: int, count: int, lane: Lane, thresholds: tuple[int, ...], out: Codes, target: int
-) -> int:
-    """Encode a row; return how many codes are at the ends of the format. A double holds every total exactly."""
-    saturated: Any = 0
-    first, to = np.uint64(source), np.uint64(target)
-    for i in range(np.uint64(count)):
-        value: Any = max(np.int64(totals[first + i]), lane.lowest)
-        raw = np.float64(abs(value)).view(np.int64)
-        octave = raw >> MANTISSA_BITS  # biased; 0 for zero
-        fraction = raw - (octave << MANTISSA_BITS)
-        code: Any = octave * lane.steps + lane.offset
-        for threshold in thresholds:
-            code += np.int64(fraction >= threshold)
-        code = max(min(code, lane.high), 0)
-        code = max(-code if value < 0 else code, lane.low)
-        saturated += np.int64((code >= lane.high) | ((code <= lane.low) & (lane.low < 0)))
-        out[to + i] = out.dtype.type(code)
-    return int(saturated)
+    totals: Sums, tile: tuple[int, int, int], lane: Lane, first: int, thresholds: tuple[int, ...], real: Any
+) -> None:
+    """Replace totals[m, i] by the log codes of totals + bias[first + m].
+
+    tile: channels, places, places from one channel to the next. real: any array of floats as wide as a total.
+    """
+    unit, single = totals.dtype.type, real.dtype.type
+    bits, beyond = unit(lane.fraction_bits), unit(lane.fraction_bits + 1)
+    lowest, steps, offset = unit(lane.lowest), unit(lane.steps), unit(lane.offset)
+    low, high, zero = unit(lane.low), unit(lane.high), unit(0)
+    for m in range(tile[0]):
+        start, bias = np.uint64(m * tile[2]), unit(lane.bias[first + m])
+        for i in range(np.uint64(tile[1])):
+            value: Any = max(unit(totals[start + i] + bias), lowest)
+            magnitude = unit(-value) if value < zero else value
+            kept = unit(magnitude & unit(~shift_right(magnitude, beyond)))
+            raw: Any = float_bits(single(kept))
+            octave = shift_right(raw, bits)  # biased; 0 for zero
+            fraction = unit(raw - shift_left(octave, bits))
+            code: Any = unit(unit(octave * steps) + offset)
+            for threshold in thresholds:
+                code = unit(code + unit(fraction >= unit(threshold)))
+            code = max(min(code, high), zero) if magnitude > zero else zero
+            totals[start + i] = max(unit(-code) if value < zero else code, low)
 
 
 @kernel
-def to_linear(totals: Sums, source: int, count: int, lane: Lane, out: Codes, target: int) -> int:
-    """Encode a row; return how many codes are at the ends of the format."""
-    saturated: Any = 0
-    first, to = np.uint64(source), np.uint64(target)
-    half = (np.int64(1) << lane.right) >> 1
-    for i in range(np.uint64(count)):
-        value: Any = max(np.int64(totals[first + i]), lane.lowest)
-        magnitude: Any = ((abs(value) << lane.left) + half) >> lane.right
-        code: Any = max(min(-magnitude if value < 0 else magnitude, lane.high), lane.low)
-        saturated += np.int64((code >= lane.high) | ((code <= lane.low) & (lane.low < 0)))
-        out[to + i] = out.dtype.type(code)
-    return int(saturated)
+def to_linear(totals: Sums, tile: tuple[int, int, int], lane: Lane, first: int) -> None:
+    """Replace totals[m, i] by the linear codes of totals + bias[first + m]: nearest, ties away from zero."""
+    unit, half = totals.dtype.type, (np.int64(1) << lane.right) >> 1
+    for m in range(tile[0]):
+        start, bias = np.uint64(m * tile[2]), lane.bias[first + m]
+        for i in range(np.uint64(tile[1])):
+            value: Any = max(np.int64(totals[start + i]) + bias, lane.lowest)
+            magnitude: Any = ((abs(value) << lane.left) + half) >> lane.right
+            code: Any = max(min(-magnitude if value < 0 else magnitude, lane.high), lane.low)
+            totals[start + i] = unit(code)
+
+
+@kernel
+def count_ends(codes: Codes, first: int, end: int, low: int, high: int) -> int:
+    """Return how many of codes[first … end − 1] are the largest or, where there are negative ones, the smallest."""
+    found: Any = 0
+    unit = codes.dtype.type
+    top, bottom = unit(high), unit(low if low < 0 else -1)
+    for i in range(np.uint64(first), np.uint64(end)):
+        found += np.int64((codes[i] >= top) | (codes[i] <= bottom))
+    return int(found)

@@ -9,12 +9,13 @@ Other strides: element (h, w) of the padded map belongs to phase (h mod stride, 
 places that a tap meets follow each other as with stride 1. Phases that no tap meets are left out.
 """
 
-from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from logaccel.engine.kernels_direct import TILE, Walk, even_step
+from logaccel.engine.kernels_direct import CHANNELS, DEPTH, TILE, Walk, even_step
+from logaccel.jit import thread_count
 from logaccel.workload import Layer
 
 FEWEST_TASKS = 8  # that keep two to four threads about equally busy
@@ -22,7 +23,7 @@ MOST_PLACES = 4096  # of several small images in one task
 
 
 def lay_out(layer: Layer, planes: int, batch: int) -> tuple[Walk, NDArray[np.int64]]:
-    """Return the walk over one batch, and at[k] where the factors of k = (plane, c, r, s) begin."""
+    """Return the walk over one batch, and at[k] where the factors of k = (plane, c, r, s) begin; k in whole steps."""
     (top, left, bottom, right), (high, wide) = layer.padding, layer.in_size
     (out_high, out_wide), depth = layer.out_size, layer.in_channels // layer.groups
     rows, pitch, margin, lead = high + max(top, bottom), wide + max(left, right), (0, 0), 0
@@ -47,16 +48,15 @@ def lay_out(layer: Layer, planes: int, batch: int) -> tuple[Walk, NDArray[np.int
     reach = [phases.index((r[1], s[1])) * plane + r[0] * pitch + s[0] for r, s in taps]
     channels = np.arange(planes * depth, dtype=np.int64) * (len(phases) * plane)
     at = (channels[:, None] + np.array(reach, np.int64)).reshape(-1)
-    size = (
-        planes * depth * len(phases) * plane
-        + 2 * TILE
-        + (prod(layer.kernel) and max(r[0] for r, _ in taps) + 1) * pitch
-    )
+    at = np.concatenate([at, np.zeros(-at.size % DEPTH, np.int64)])  # their weights are zero
+    size = planes * depth * len(phases) * plane + 2 * TILE + (max(r[0] for r, _ in taps) + 1) * pitch
     shares = -(-batch // images)
-    splits = min(-(-layer.out_channels // layer.groups // 4), -(-FEWEST_TASKS // shares))
+    splits = min(-(-layer.out_channels // layer.groups // CHANNELS), -(-FEWEST_TASKS // shares))
     return (
-        Walk(images, max(splits, 1), rows, pitch, lead, plane, size, *layer.out_size, *layer.stride, *margin,
-             np.array(phases, np.int64)),
+        Walk(
+            images, max(splits, 1), thread_count(), rows, pitch, lead, plane, size, *layer.out_size, *layer.stride,
+            *margin, np.array(phases, np.int64),
+        ),
         at,
     )  # fmt: skip
 
@@ -75,3 +75,11 @@ def _images(places: int, batch: int) -> int:
 def _whole(places: int) -> int:
     step = even_step(places)
     return -(-places // step) * step
+
+
+def pack_blocks(weights: NDArray[np.floating[Any]], dtype: Any) -> NDArray[Any]:
+    """Return [group, block of channels, k, 4 channels] flat, of W[group, m, k]; zeros fill up."""
+    groups, channels, reduction = weights.shape
+    padded = np.pad(weights.astype(dtype), ((0, 0), (0, -channels % CHANNELS), (0, -reduction % DEPTH)))
+    blocks = padded.reshape(groups, -1, CHANNELS, padded.shape[2])
+    return np.ascontiguousarray(blocks.transpose(0, 1, 3, 2)).reshape(-1)

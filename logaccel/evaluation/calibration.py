@@ -18,13 +18,13 @@ from logaccel.errors import ConfigError
 from logaccel.evaluation.bias import corrected_biases
 from logaccel.evaluation.budget import choose_words
 from logaccel.evaluation.channels import CHANNEL_SCALES, ChannelScales, choose_scales, scaled
+from logaccel.evaluation.float_network import FloatNetwork
 from logaccel.evaluation.formats import GraphFormats
 from logaccel.evaluation.output_error import output_errors
 from logaccel.formats import Format, LinearWord, LogWord
 from logaccel.formats.calibrate import best_fsr
 from logaccel.formats.number import FSR_MAX, FSR_MIN
 from logaccel.model.model import Model
-from logaccel.model.reference import run_float
 from logaccel.quantization import format_sets, layer_architectures, non_negative, set_words
 from logaccel.trace import Tensor
 from logaccel.workload.graph import INPUT
@@ -143,7 +143,7 @@ def _around(chosen: Format) -> list[Format]:
 
 def _all_tensors(model: Model, images: Tensor) -> Any:
     yield INPUT, images
-    yield from ((node.name, value) for node, value in run_float(model, images))
+    yield from ((node.name, value) for node, value in FloatNetwork(model).run(images))
 
 
 def _format(word: LinearWord | LogWord, values: NDArray[np.float32], signed: bool, chosen: Calibration) -> Format:

@@ -3,8 +3,9 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 from logaccel.cost import load_profile, memory_prices
 from logaccel.costed import Prices, cost_between_layers, cost_layer
 from logaccel.errors import ConfigError, TraceError
+from logaccel.evaluation.float_network import FloatNetwork
 from logaccel.evaluation.formats import check_images
 from logaccel.evaluation.run import GraphRun, NodeRun
 from logaccel.formats.encode import decode
-from logaccel.model.reference import run_float
+from logaccel.metrics import error_powers
 from logaccel.result import write_whole
 from logaccel.schedule.activity import count_activity
 from logaccel.trace import Tensor
@@ -75,21 +77,22 @@ class Evaluation:
     layers: tuple[str, ...]  # the nodes on the array
     labelled: bool
     off_array: tuple[str, ...]
+    compared: bool = True  # with the float network
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, units in the keys."""
         sums, images = self.sums, self.sums.images
-        shares = {"top1_agreement": sums.agree}
+        shares = {"top1_agreement": sums.agree} if self.compared else {}
         if self.labelled:
-            shares |= {
-                "top1": sums.top1, "top5": sums.top5, "float_top1": sums.float_top1, "float_top5": sums.float_top5,
-            }  # fmt: skip
+            shares |= {"top1": sums.top1, "top5": sums.top5}
+        if self.labelled and self.compared:
+            shares |= {"float_top1": sums.float_top1, "float_top5": sums.float_top5}
         tree: dict[str, Any] = {"network": self.network, "arch": self.arch, "images": images}
         for key, count in shares.items():
             share = count / images
             tree[key] = share
             tree[f"{key}_error"] = math.sqrt(share * (1 - share) / images)
-        if self.labelled:
+        if self.labelled and self.compared:
             for key, won, lost in (("top1", sums.top1_won, sums.top1_lost), ("top5", sums.top5_won, sums.top5_lost)):
                 mean = (won - lost) / images
                 tree[f"{key}_difference"] = mean
@@ -144,11 +147,13 @@ def evaluate(
     labels: NDArray[Any] | None = None,
     *,
     batch: int = 32,
+    float_network: bool = True,
     state: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Run images through the machine and the float network, `batch` at a time.
 
+    float_network: False leaves it out, and with it agreement, signal to noise and the float accuracies.
     state: a file in which the sums are kept after every batch; a run with the same inputs goes on from it.
     Images may be memory-mapped: a batch is all that is in memory. All are checked before the first is run.
     Raises TraceError, which names the file of a memory-mapped array, or ConfigError.
@@ -159,48 +164,59 @@ def evaluate(
     classes = int(np.prod(graph.shapes[graph.output]))
     if labels is not None:
         labels = _checked_labels(labels, len(images), classes, _subject(labels, "labels"))
-    key = _fingerprint(run, images, labels)
+    key = _fingerprint(run, images, labels, float_network)
+    reference = FloatNetwork(run.model) if float_network else None
     sums = _resumed(state, key)
     while sums.images < len(images):
         if progress is not None:
             progress(sums.images, len(images))
         part = slice(sums.images, sums.images + batch)
         values = check_images(images[part], graph.input_shape)
-        _add_batch(sums, run, values, None if labels is None else labels[part])
+        _add_batch(sums, (run, reference), values, None if labels is None else labels[part])
         if state is not None:
             write_whole(state, json.dumps({"version": STATE_VERSION, "key": key, "sums": asdict(sums)}) + "\n")
     if progress is not None:
         progress(len(images), len(images))
     layers = tuple(node.name for node in graph.layer_nodes)
     floats = tuple(node.name for node in graph.nodes if type(node).__name__ == "FloatOp")
-    return Evaluation(graph.name, run.arch.name, sums, _costs(run, sums), layers, labels is not None, floats)
+    return Evaluation(
+        graph.name, run.arch.name, sums, _costs(run, sums), layers, labels is not None, floats, float_network
+    )
 
 
-def _add_batch(sums: Sums, run: GraphRun, images: Tensor, labels: NDArray[np.int64] | None) -> None:
-    output = run.model.graph.output
+def _add_batch(
+    sums: Sums, networks: tuple[GraphRun, FloatNetwork | None], images: Tensor, labels: NDArray[np.int64] | None
+) -> None:
+    run, reference = networks
     machine: NDArray[Any] = np.empty((0, 0))
-    reference: NDArray[Any] = machine
-    for done, (node, value) in zip(run.run(images), run_float(run.model, images), strict=True):
-        decoded = decode(done.codes, done.number_format)
-        _add_node(sums.nodes.setdefault(node.name, NodeSums()), done, decoded, value)
-        if node.name == output:
-            machine, reference = decoded.reshape(len(images), -1), value.reshape(len(images), -1)
+    exact: NDArray[Any] | None = None
+    values: Iterator[Any] = repeat((None, None)) if reference is None else reference.run(images)
+    for done, (_, value) in zip(run.run(images), values, strict=reference is not None):
+        _add_node(sums.nodes.setdefault(done.node.name, NodeSums()), done, value)
+        if done.node.name == run.model.graph.output:
+            machine = decode(done.codes, done.number_format).reshape(len(images), -1)
+            exact = None if value is None else value.reshape(len(images), -1)
     sums.images += len(images)
-    sums.agree += int((machine.argmax(axis=1) == reference.argmax(axis=1)).sum())
-    if labels is not None:
-        for key, places in (("top1", 1), ("top5", 5)):
-            own, wanted = _hits(machine, labels, places), _hits(reference, labels, places)
-            for name, hits in (
-                (key, own), (f"float_{key}", wanted), (f"{key}_won", own & ~wanted), (f"{key}_lost", wanted & ~own),
-            ):  # fmt: skip
-                setattr(sums, name, getattr(sums, name) + int(hits.sum()))
+    if exact is not None:
+        sums.agree += int((machine.argmax(axis=1) == exact.argmax(axis=1)).sum())
+    if labels is None:
+        return
+    for key, places in (("top1", 1), ("top5", 5)):
+        own = _hits(machine, labels, places)
+        counts = {key: own}
+        if exact is not None:
+            wanted = _hits(exact, labels, places)
+            counts |= {f"float_{key}": wanted, f"{key}_won": own & ~wanted, f"{key}_lost": wanted & ~own}
+        for name, hits in counts.items():
+            setattr(sums, name, getattr(sums, name) + int(hits.sum()))
 
 
-def _add_node(own: NodeSums, done: NodeRun, decoded: NDArray[np.float64], reference: Tensor) -> None:
-    exact = reference.astype(np.float64)
-    own.signal += float(np.square(exact).sum())
-    own.noise += float(np.square(exact - decoded).sum())
-    own.values += decoded.size
+def _add_node(own: NodeSums, done: NodeRun, reference: Tensor | None) -> None:
+    if reference is not None:
+        signal, noise = error_powers(done.codes, done.number_format, reference)
+        own.signal += signal
+        own.noise += noise
+    own.values += done.codes.size
     own.saturated += done.saturated
     if done.array is not None:
         own.clipped += done.array.clipped
@@ -255,12 +271,14 @@ def _checked_labels(labels: NDArray[Any], images: int, classes: int, subject: st
     return values.astype(np.int64)
 
 
-def _fingerprint(run: GraphRun, images: NDArray[Any], labels: NDArray[Any] | None) -> str:
+def _fingerprint(run: GraphRun, images: NDArray[Any], labels: NDArray[Any] | None, compared: bool) -> str:
     """Return a hash of everything that the sums depend on, every byte of the images included; they are checked, too.
 
     The images are read in pieces; the hash does not depend on how they are cut.
     """
-    digest = hashlib.sha256(repr((run.model.graph, run.arch, run.formats, images.shape, str(images.dtype))).encode())
+    digest = hashlib.sha256(
+        repr((run.model.graph, run.arch, run.formats, images.shape, str(images.dtype), compared)).encode()
+    )
     for own in run.model.parameters.values():
         digest.update(own.filter.tobytes())
         digest.update(own.bias.tobytes())

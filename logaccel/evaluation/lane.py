@@ -9,13 +9,14 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from logaccel.engine.factors import codes_of
 from logaccel.engine.post import bias_words
 from logaccel.errors import ConfigError
 from logaccel.formats import Format, LinearFormat
 from logaccel.formats.encode import Codes, encode
 from logaccel.formats.hardware import encode_accumulators
 from logaccel.formats.thresholds import root_constants
-from logaccel.model.reference import move, pool_counts, pool_windows
+from logaccel.model.reference import largest_of_pool, move, pool_counts, sums_of_pool
 from logaccel.pe import WORD_LIMIT_BITS
 from logaccel.trace import Tensor
 from logaccel.workload.graph import Add, Clip, Concat, Node, Pool
@@ -97,16 +98,17 @@ def reciprocal(count: int) -> int:
 
 def average(pool: Pool, codes: Codes, source: Format, target: Format, round_bits: int) -> Codes:
     """Return codes[n, c, p, q]: sums of decoded values, times round(2^16/n) >> 16 (nearest, ties away), encoded."""
-    words, lsb = words_of(codes, source)
+    extremes, lsb = words_of(np.array([codes.min(initial=0), codes.max(initial=0)]), source)
     counts = pool_counts(pool, codes.shape[2:])
     taps = pool.kernel[0] * pool.kernel[1]
-    widest = int(np.abs(words).max(initial=0)) * taps
+    widest = int(np.abs(extremes).max()) * taps
     if widest.bit_length() + RECIPROCAL_BITS + 1 > 63:
         raise ConfigError(
             f"{pool.name}: "
             f"sums of {taps} have {widest.bit_length()} bits, must leave {RECIPROCAL_BITS + 1} of 63 for 1/n"
         )
-    sums = pool_windows(pool, words, 0).sum(axis=(4, 5), dtype=np.int64)
+    table = np.empty(0, np.int64) if isinstance(source, LinearFormat) else words_of(codes_of(source), source)[0]
+    sums = sums_of_pool(pool, codes, table, source.min_code)
     factors = np.array([reciprocal(max(int(count), 1)) for count in counts.reshape(-1)], np.int64).reshape(counts.shape)
     products = sums * factors
     magnitudes = (np.abs(products) + (1 << (RECIPROCAL_BITS - 1))) >> RECIPROCAL_BITS
@@ -124,8 +126,7 @@ def run_on_codes(node: Node, inputs: list[Codes], formats: tuple[Format, Format]
         return moved
     match node:
         case Pool(kind="max"):
-            lowest = int(np.iinfo(first.dtype).min)
-            return np.ascontiguousarray(pool_windows(node, first, lowest).max(axis=(4, 5)))
+            return largest_of_pool(node, first)
         case Pool():
             return average(node, first, *formats, round_bits)
         case Concat():

@@ -38,6 +38,8 @@ from logaccel.trace import Tensor
 from logaccel.workload.graph import INPUT, Add, FloatOp, LayerNode, Node
 from logaccel.workload.layer import Layer
 
+LARGEST_TABLE_BITS = 16  # a residual's words are looked up by code
+
 
 @dataclass(frozen=True)
 class ArrayRun:
@@ -154,7 +156,7 @@ class GraphRun:
         residual = None
         if len(node.inputs) > 1:
             source = tensors[node.inputs[1]]
-            if source.code_dtype.itemsize > 2:
+            if source.bits > LARGEST_TABLE_BITS:
                 return None
             residual = (*words_of(codes_of(source), source), source)
         bias, bits = self.stored[node.name].bias, self.arch.post.round_bits

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from logaccel.model.model import Model, Parameters
 from logaccel.trace import Tensor
+from logaccel.trace.windows import Windows, largest_of_windows, sums_of_windows
 from logaccel.workload.graph import (
     INPUT,
     Add,
@@ -98,6 +99,28 @@ def pool_windows(pool: Pool, maps: Array, filler: float) -> Array:
     return windows(padded, pool.kernel, pool.stride, pool.dilation, size)
 
 
+def largest_of_pool(pool: Pool, maps: Array) -> Array:
+    """Return the largest of every window of maps[n, c, h, w]: values or codes."""
+    size = pool_size(pool, maps.shape[2:])
+    out = np.empty((*maps.shape[:2], *size), maps.dtype)
+    flat = np.ascontiguousarray(maps).reshape(-1, *maps.shape[2:])
+    largest_of_windows(flat, _windows_of(pool), out.reshape(-1, *size))
+    return out
+
+
+def sums_of_pool(pool: Pool, codes: Array, table: NDArray[np.int64], floor: int) -> NDArray[np.int64]:
+    """Return the sum over every window of table[code − floor] or, without a table, of codes[n, c, h, w]."""
+    size = pool_size(pool, codes.shape[2:])
+    out = np.empty((*codes.shape[:2], *size), np.int64)
+    flat = np.ascontiguousarray(codes, np.int16 if codes.dtype.itemsize <= 2 else np.int64)
+    sums_of_windows(flat.reshape(-1, *codes.shape[2:]), table, floor, _windows_of(pool), out.reshape(-1, *size))
+    return out
+
+
+def _windows_of(pool: Pool) -> Windows:
+    return Windows(*pool.kernel, *pool.stride, *pool.padding[:2], *pool.dilation)
+
+
 def pool_counts(pool: Pool, size: tuple[int, ...]) -> NDArray[np.int64]:
     """Return by what each window [p, q] of an average is divided: its places in the map, or in map and padding."""
     top, left, bottom, right = pool.padding if pool.counts_padding else (0, 0, 0, 0)
@@ -136,7 +159,7 @@ def float_node(node: Node, inputs: list[Tensor]) -> Tensor:
         return moved
     match node:
         case Pool(kind="max"):
-            return np.asarray(pool_windows(node, first, -np.inf).max(axis=(4, 5)))
+            return largest_of_pool(node, first)
         case Pool():
             sums = pool_windows(node, first, 0.0).sum(axis=(4, 5), dtype=np.float32)
             return np.asarray(sums / pool_counts(node, first.shape[2:]).astype(np.float32))
