@@ -67,6 +67,11 @@ class LayerResult:
         return self.compute_cycles + self.stall_cycles
 
     @property
+    def stall_cycles_by_reason(self) -> dict[str, int]:
+        """Stalls by what the array waited for: port, bank, dram, drain; empty without a memory."""
+        return {} if self.mapping is None else asdict(self.mapping.stalls)
+
+    @property
     def energy_pj(self) -> dict[str, float]:
         """Energy of the array by component."""
         return self.energy.pj
@@ -93,6 +98,7 @@ class LayerResult:
             "folds": self.folds,
             "compute_cycles": self.compute_cycles,
             "stall_cycles": self.stall_cycles,
+            "stall_cycles_by_reason": self.stall_cycles_by_reason,
             "total_cycles": self.total_cycles,
             "spatial_utilization": self.spatial_utilization,
             "utilization": self.utilization,

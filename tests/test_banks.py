@@ -5,18 +5,25 @@ from collections import defaultdict
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory_cases import tiled_layers
 from test_ports import PORT, demand
 
 from logaccel.arch import Dataflow, PEArray
 from logaccel.memory.banks import IfmapTile, bank_stalls
+from logaccel.memory.loops import flatten
+from logaccel.memory.mapper import candidates
+from logaccel.memory.places import places
 from logaccel.memory.ports import Port, Ports, TileFolds, port_stalls
+from logaccel.memory.tiles import TiledLayer
+from logaccel.memory.waits import ifmap_tile
+from logaccel.memory.walk import tile_matrix
 from logaccel.memory.widths import WordWidths
 from logaccel.schedule.folds import plan_folds
 from logaccel.workload import Layer, MatrixShape
 
 
 @st.composite
-def ifmap_tiles(draw: st.DrawFn) -> tuple[Layer, range, IfmapTile]:
+def ifmap_tiles(draw: st.DrawFn) -> tuple[Layer, range, IfmapTile, int | None]:
     """Draw a layer, a block of its ofmap rows, and the tile of that block."""
     layer = Layer(
         name="random",
@@ -35,6 +42,7 @@ def ifmap_tiles(draw: st.DrawFn) -> tuple[Layer, range, IfmapTile]:
         for row in rows
         for tap in range(layer.kernel[0])
     }
+    kept = draw(st.one_of(st.none(), st.integers(0, 2)))  # other channels of a whole map; None: the tile alone
     stored = [h for h in range(min(reach), max(reach) + 1) if 0 <= h < layer.in_size[0]]
     tile = IfmapTile(
         images=draw(st.integers(1, 2)),
@@ -42,22 +50,27 @@ def ifmap_tiles(draw: st.DrawFn) -> tuple[Layer, range, IfmapTile]:
         ofmap=(len(rows), layer.out_size[1]),
         stored=(len(stored), layer.in_size[1]),
         before=(max(0, -min(reach)), layer.padding[1]),
+        channel_words=(len(stored) if kept is None else layer.in_size[0]) * layer.in_size[1],
+        image_words=layer.in_channels * len(stored) * layer.in_size[1]
+        if kept is None
+        else (layer.in_channels + kept) * layer.in_size[0] * layer.in_size[1],
         kernel=layer.kernel,
         stride=layer.stride,
         dilation=layer.dilation,
         banks=draw(st.integers(2, 12)),
     )
-    return layer, rows, tile
+    return layer, rows, tile, kept
 
 
-def words_of(layer: Layer, rows: range, tile: IfmapTile) -> dict[tuple[int, int], int | None]:
+def words_of(layer: Layer, rows: range, tile: IfmapTile, kept: int | None) -> dict[tuple[int, int], int | None]:
     """Fill the scratchpad in order and return the address of (pixel, k), None for padding."""
     lines = [row * layer.stride[0] - layer.padding[0] + r * layer.dilation[0] for row in rows
              for r in range(layer.kernel[0])]  # fmt: skip
     address: dict[tuple[int, int, int, int], int] = {}
     for n in range(tile.images):
-        for c in range(layer.in_channels):
-            for h in range(max(0, min(lines)), min(layer.in_size[0], max(lines) + 1)):
+        for c in range(layer.in_channels + (kept or 0)):
+            held = range(max(0, min(lines)), min(layer.in_size[0], max(lines) + 1))
+            for h in held if kept is None else range(layer.in_size[0]):
                 for w in range(layer.in_size[1]):
                     address[n, c, h, w] = len(address)
     found: dict[tuple[int, int], int | None] = {}
@@ -146,22 +159,22 @@ def _by_bank(addresses: list[int], banks: int) -> list[list[int]]:
 )
 @settings(max_examples=600, deadline=None)
 def test_bank_stalls_equal_the_stepped_scratchpad(
-    drawn: tuple[Layer, range, IfmapTile], array: PEArray, dataflow: Dataflow, ports: Ports, narrow: bool
+    drawn: tuple[Layer, range, IfmapTile, int | None], array: PEArray, dataflow: Dataflow, ports: Ports, narrow: bool
 ) -> None:
-    layer, rows, tile = drawn
+    layer, rows, tile, kept = drawn
     if not narrow:
         ports = Ports(Port(), Port(), Port(), ports.widths)
     pixels = tile.images * len(rows) * layer.out_size[1]
     reduction = layer.in_channels * tile.taps
     folds = TileFolds(MatrixShape(1, pixels, layer.out_channels, reduction), array, dataflow)
-    words = words_of(layer, rows, tile)
+    words = words_of(layer, rows, tile, kept)
     waits = port_stalls(folds, ports.without_banks()) + bank_stalls(folds, ports, tile)
     assert waits == stepped(folds, ports, words, tile.banks)
 
 
 def test_a_stride_of_four_over_sixteen_banks_takes_four_cycles_a_step() -> None:
     """AlexNet's first layer, one row of 16 pixels whose words lie 4 apart: 4 banks hold them, 4 words each."""
-    tile = IfmapTile(1, 3, (1, 16), (11, 71), (0, 0), (11, 11), (4, 4), (1, 1), 16)
+    tile = IfmapTile(1, 3, (1, 16), (11, 71), (0, 0), 781, 2343, (11, 11), (4, 4), (1, 1), 16)
     array = PEArray(rows=16, cols=16)
     folds = TileFolds(MatrixShape(1, 16, 16, 363), array, "os")
     ports = Ports(Port(), Port(), Port(), WordWidths(8, 8, 8, 8))
@@ -170,6 +183,22 @@ def test_a_stride_of_four_over_sixteen_banks_takes_four_cycles_a_step() -> None:
 
 @pytest.mark.parametrize("banks", [5, 7, 17])
 def test_banks_prime_to_the_stride_never_conflict_within_their_number(banks: int) -> None:
-    tile = IfmapTile(1, 2, (1, 5), (3, 24), (0, 0), (3, 3), (4, 4), (1, 1), banks)
+    tile = IfmapTile(1, 2, (1, 5), (3, 24), (0, 0), 72, 144, (3, 3), (4, 4), (1, 1), banks)
     folds = TileFolds(MatrixShape(1, 5, 4, 18), PEArray(rows=5, cols=4), "os")
     assert bank_stalls(folds, Ports(Port(), Port(), Port(), WordWidths(8, 8, 8, 8)), tile) == 0
+
+
+@given(tiled=tiled_layers(), pick=st.integers(0, 10_000), banks=st.integers(2, 9))
+@settings(max_examples=60, deadline=None)
+def test_tiles_of_a_mapping_store_what_they_need(tiled: TiledLayer, pick: int, banks: int) -> None:
+    space = list(candidates(tiled))
+    mapping = space[pick % len(space)]
+    ports = Ports(Port(), Port(), Port(), tiled.widths)
+    for place, tile in list(zip(places(tiled, mapping), flatten(tiled.loops(mapping)), strict=True))[:6]:
+        alone = tiled.layer.model_copy(
+            update={"groups": 1, "in_channels": tile.ifmap_channels, "out_channels": tile.channels}
+        )
+        stored = ifmap_tile(tiled, tile.map, tile.ifmap_channels, banks)
+        words = words_of(alone, range(*place.ofmap_rows), stored, None)
+        folds = TileFolds(tile_matrix(tiled, place), tiled.array, tiled.dataflow)
+        assert bank_stalls(folds, ports, stored) == stepped(folds, ports, words, banks)

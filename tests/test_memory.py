@@ -236,7 +236,7 @@ def test_a_network_says_what_it_waited_for() -> None:
     assert MEMORY_NOTE in result.notes and READY_NOTE not in result.notes
     for layer in result.layers:
         assert layer.mapping is not None
-        assert layer.stall_cycles == layer.mapping.stall_cycles
+        assert layer.stall_cycles == layer.mapping.stall_cycles == sum(layer.stall_cycles_by_reason.values())
         assert layer.total_cycles == layer.compute_cycles + layer.stall_cycles
         # The channel alone needs this long: no total can be below it.
         bits = layer.mapping.dram_read_bits + layer.mapping.dram_write_bits

@@ -1,10 +1,11 @@
 """Bank conflicts of the ifmap scratchpad, im2col read on the fly: strided and dilated words that meet in one bank.
 
-Word (n, c, h, w) of a tile lies at address ((n·C + c)·H + h)·W + w, bank = address mod banks; C, H: channels and rows
-that the tile stores. A bank delivers one word a cycle, so a vector takes as long as its fullest bank; padding is not
-read. A vector holds many pixels of one tap (OS, IS) or many taps of one pixel (WS). Between two such vectors the
-addresses differ by a constant, which turns the banks round and leaves the fullest as full: only relative addresses
-and padding count. So few kinds of vectors are worked out, and a tile is a sum over them.
+Word (n, c, h, w) lies at address ((n·C + c)·H + h)·W + w, bank = address mod banks; C, H: channels and rows that the
+scratchpad holds, of the tile or, handed over on chip, of the whole map. A bank delivers one word a cycle, so a vector
+takes as long as its fullest bank; padding is not read. A vector holds many pixels of one tap (OS, IS) or many taps of
+one pixel (WS). Between two such vectors the addresses differ by a constant, which turns the banks round and leaves
+the fullest as full: only relative addresses and padding count. So few kinds of vectors are worked out, and a tile is
+a sum over them.
 """
 
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ class IfmapTile:
     ofmap: Pair  # of the tile
     stored: Pair
     before: Pair  # padding above and left of what is stored
+    channel_words: int  # from one channel to the next
+    image_words: int
     kernel: Pair
     stride: Pair
     dilation: Pair
@@ -49,14 +52,13 @@ class IfmapTile:
     def pixel_addresses(self) -> tuple[Counts, Counts, Counts]:
         """Return row, column and address of the first tap of every pixel, up to a constant."""
         image, row, col = (x.ravel() for x in np.indices((self.images, *self.ofmap)))
-        plane = self.channels * self.stored[0] * self.stored[1]
-        return row, col, image * plane + row * self.stride[0] * self.stored[1] + col * self.stride[1]
+        return row, col, image * self.image_words + row * self.stride[0] * self.stored[1] + col * self.stride[1]
 
     def tap_addresses(self) -> tuple[Counts, Counts, Counts]:
         """Return tap row, tap column and address of every k = (c, r, s), up to a constant."""
         channel, row, col = (x.ravel() for x in np.indices((self.channels, *self.kernel)))
         offset = row * self.dilation[0] * self.stored[1] + col * self.dilation[1]
-        return row, col, channel * self.stored[0] * self.stored[1] + offset
+        return row, col, channel * self.channel_words + offset
 
 
 @lru_cache(maxsize=16384)
@@ -85,7 +87,7 @@ def least_tap_stalls(tiles: Sequence[IfmapTile], depths: Sequence[int], lanes: i
     for t, tile in enumerate(tiles):
         pixels = tile.images * int(tile.inside(0).all(axis=1).sum()) * int(tile.inside(1).all(axis=1).sum())
         for d, channels in enumerate(depths):
-            key = (tile.stored[0] * tile.stored[1] % tile.banks, channels)
+            key = (tile.channel_words % tile.banks, channels)
             if pixels and key not in known:
                 address = replace(tile, channels=channels).tap_addresses()[2]
                 used = np.arange(-(-len(address) // lanes) * lanes).reshape(-1, lanes) < len(address)

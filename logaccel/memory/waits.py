@@ -37,14 +37,17 @@ def tile_works(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[
 
 
 def ifmap_tile(tiled: TiledLayer, where: Map, channels: int, banks: int) -> IfmapTile:
-    """Return a tile's ifmap as its scratchpad stores it."""
+    """Return a tile's ifmap as its scratchpad stores it: packed."""
     layer, (images, block) = tiled.layer, where
+    height, depth = block.stored, channels
     return IfmapTile(
         images=images,
         channels=channels,
         ofmap=(block.rows, layer.out_size[1]),
         stored=(block.stored, layer.in_size[1]),
         before=(block.above, layer.padding[1]),
+        channel_words=height * layer.in_size[1],
+        image_words=depth * height * layer.in_size[1],
         kernel=layer.kernel,
         stride=layer.stride,
         dilation=layer.dilation,

@@ -50,6 +50,7 @@ def _layer_row(layer: LayerResult) -> dict[str, Any]:
         "folds": layer.folds,
         "compute_cycles": layer.compute_cycles,
         "stall_cycles": layer.stall_cycles,
+        **{f"stall_{reason}_cycles": cycles for reason, cycles in layer.stall_cycles_by_reason.items()},
         "total_cycles": layer.total_cycles,
         "spatial_utilization": layer.spatial_utilization,
         "utilization": layer.utilization,
