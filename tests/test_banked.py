@@ -147,7 +147,7 @@ def on_end(bits: list[int]) -> list[tuple[int, int]]:
     clocks=CLOCKS,
     array_mhz=st.sampled_from([200.0, 333.3, 500.0, 1200.0, 1700.0]),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_a_schedule_on_banks_equals_the_stepped_one(
     tiled: TiledLayer, pick: int, clocks: Clocks, array_mhz: float
 ) -> None:
@@ -175,7 +175,7 @@ BANKED = BankedDram(kind="banked", device="ddr4_2400")
 
 
 @given(tiled=tiled_layers(), clocks=CLOCKS, ways=st.one_of(st.just(IDEAL), WAYS))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_no_mapping_beats_the_bound_of_its_transfers(tiled: TiledLayer, clocks: Clocks, ways: Any) -> None:
     memory = memory_of((2**30,) * 3, BANKED, ways, objective="cycles")
     with pytest.MonkeyPatch.context() as patch:
@@ -199,7 +199,7 @@ def test_the_mapper_finds_the_best_on_banks(tiled: TiledLayer, name: str, sizes:
 
 
 def test_alexnet_on_ddr4_keeps_its_words_and_says_what_its_rows_met() -> None:
-    memory = {name: {"bytes": 2**18} for name in ("ifmap", "filter", "ofmap")}
+    memory = {name: {"bytes": 2**18} for name in ("ifmap", "filter", "ofmap")} | {"handover": False}
     arch = load_arch("multiply_8b_16x16")
     steady = arch.replace(memory=memory | {"dram": {"bits_per_cycle": 307}, "objective": "cycles"})
     on_banks = arch.replace(memory=memory | {"dram": {"kind": "banked", "device": "ddr4_2400"}, "objective": "cycles"})

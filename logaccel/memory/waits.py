@@ -37,9 +37,9 @@ def tile_works(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[
 
 
 def ifmap_tile(tiled: TiledLayer, where: Map, channels: int, banks: int) -> IfmapTile:
-    """Return a tile's ifmap as its scratchpad stores it: packed."""
+    """Return a tile's ifmap as its scratchpad stores it: packed, or a part of the whole map handed over."""
     layer, (images, block) = tiled.layer, where
-    height, depth = block.stored, channels
+    height, depth = (layer.in_size[0], layer.in_channels) if tiled.ifmap_on_chip else (block.stored, channels)
     return IfmapTile(
         images=images,
         channels=channels,
