@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from logaccel.cost import Provenance
 from logaccel.formats import Format
 from logaccel.quantization import describe
+from logaccel.report.system import system_areas, system_figures, system_remarks
 from logaccel.report.table import Column, Grid, printable
 from logaccel.result import LayerResult, SimulationResult
 from logaccel.units import (
@@ -222,10 +223,10 @@ def comparison_grid(comparison: "Comparison") -> Grid:
         Column("utilization %", tuple(format_percent(row.utilization) for row in rows), "time"),
         Column(f"energy ALU only {energy.unit}", tuple(energy.text(row.energy_alu_pj) for row in rows), "cost"),
         Column(f"energy array {energy.unit}", tuple(energy.text(row.energy_array_pj) for row in rows), "cost"),
-        *_system_figures(rows),
+        *system_figures(rows),
         Column(f"area ALU only {area.unit}", tuple(area.text(row.area.alu_um2) for row in rows), "cost"),
         Column(f"area array {area.unit}", tuple(area.text(row.area_um2) for row in rows), "cost"),
-        *_system_areas(rows),
+        *system_areas(rows),
         Column(f"bits moved {bits.unit}", tuple(bits.text(sum(row.bits_moved.values())) for row in rows), "bits"),
         *(
             Column(f"  {key} {bits.unit}", tuple(bits.text(row.bits_moved[key]) for row in rows), "bits")
@@ -238,31 +239,6 @@ def comparison_grid(comparison: "Comparison") -> Grid:
     figures += _accuracy_figures(comparison)
     names = Column("architecture", tuple(printable(row.arch.name) for row in rows))
     return Grid("Comparison", names, tuple(figures)).flipped()
-
-
-def _system_figures(rows: tuple[SimulationResult, ...]) -> list[Column]:
-    """Energy with memory and leakage, and DRAM traffic; blank for an architecture without a memory."""
-    energies, moved = [row.energy_system_pj for row in rows], [row.traffic for row in rows]
-    figures = []
-    if any(value is not None for value in energies):
-        in_pj = energy_scale(value for value in energies if value is not None)
-        cells = tuple(NOTHING if value is None else in_pj.text(value) for value in energies)
-        figures.append(Column(f"energy system {in_pj.unit}", cells, "cost"))
-    if any(traffic is not None for traffic in moved):
-        in_bits = bits_scale(traffic.dram.bits for traffic in moved if traffic is not None)
-        cells = tuple(NOTHING if traffic is None else in_bits.text(traffic.dram.bits) for traffic in moved)
-        figures.append(Column(f"DRAM bits {in_bits.unit}", cells, "cost"))
-    return figures
-
-
-def _system_areas(rows: tuple[SimulationResult, ...]) -> list[Column]:
-    """Array and scratchpads; blank where the area of the scratchpads is not known."""
-    areas = [row.area.system_um2 for row in rows]
-    if all(value is None for value in areas):
-        return []
-    scale = area_scale(value for value in areas if value is not None)
-    cells = tuple(NOTHING if value is None else scale.text(value) for value in areas)
-    return [Column(f"area system {scale.unit}", cells, "cost")]
 
 
 def _accuracy_figures(comparison: "Comparison") -> list[Column]:
@@ -305,7 +281,7 @@ def comparison_notes(comparison: "Comparison") -> list[str]:
     """Return the footnotes: how to read the columns, where the prices come from, what is left out."""
     lines = [
         "ALU: products and accumulations alone; array: all PEs with their registers, drain and post-processing",
-        *_system_remarks(comparison.rows),
+        *system_remarks(comparison.rows),
         "bits moved: every word of a tensor touched once at its true width; no re-reads",
     ]
     if comparison.rows[0].values_simulated:
@@ -322,25 +298,10 @@ def summary_notes(result: SimulationResult) -> list[str]:
     """Return the footnotes of one result."""
     lines = [
         "ALU: products and accumulations alone; array: all PEs with their registers, drain and post-processing",
-        *_system_remarks((result,)),
+        *system_remarks((result,)),
         "exact needs: accumulator bits that can never overflow; clipped: accumulations that saturated or wrapped",
     ]
     return [*lines, *provenance_lines((result,)), *notes_of((result,))]
-
-
-def _system_remarks(rows: tuple[SimulationResult, ...]) -> list[str]:
-    """What the system column holds and where its prices come from."""
-    if all(row.energy_system_pj is None for row in rows):
-        return []
-    remarks = ["system: array, scratchpads, DRAM, and leakage where the prices have it"]
-    for behind in dict.fromkeys(row.memory_provenance for row in rows):
-        if behind is not None:
-            voltage = "voltage not stated" if behind.voltage_v is None else f"{behind.voltage_v:g} V"
-            what = printable(behind.description, 200)
-            remarks.append(f"memory of {printable(behind.profile)}: {what}; {behind.node_nm:g} nm, {voltage}")
-            if behind.unverified:
-                remarks.append("unverified prices of memory: " + ", ".join(behind.unverified))
-    return remarks
 
 
 def provenance_lines(rows: tuple[SimulationResult, ...]) -> list[str]:
