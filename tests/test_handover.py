@@ -1,5 +1,6 @@
 """Ofmaps that stay on chip as the next ifmap: nothing else changes, and the best way to choose is found."""
 
+from collections import Counter
 from dataclasses import replace
 from itertools import pairwise, product
 from math import prod
@@ -16,10 +17,12 @@ from logaccel.cost import load_profile, memory_prices
 from logaccel.costed import Prices
 from logaccel.errors import ConfigError
 from logaccel.mapping import OnChip, map_network, plan_layer, plan_network
+from logaccel.memory.access_trace import KINDS
 from logaccel.memory.accounting import count_work
 from logaccel.memory.mapper import candidates
 from logaccel.memory.tiles import TiledLayer
 from logaccel.quantization import layer_architectures, quantize_network
+from logaccel.report.access_trace import access_tables
 from logaccel.simulation import simulate
 from logaccel.trace import Trace, synthesize_trace
 from logaccel.workload import Layer, Network
@@ -165,3 +168,39 @@ def test_plans_of_a_network_are_plans_of_its_layers_where_nothing_is_handed_over
     prices = Prices(profile, memory_prices(profile, machine, archs))
     apart = tuple(plan_layer(*each, prices) for each in zip(NETWORK.layers, (2,) * 4, archs, formats, strict=True))
     assert plan_network(NETWORK, archs, formats, prices) == apart
+
+
+@pytest.mark.parametrize("dataflow", ["os", "ws", "is"])
+def test_traced_words_are_read_where_the_layer_before_wrote_them(dataflow: str) -> None:
+    """Each traced access is one of those counted; a handed word is written once and read at the same address."""
+    result = simulate(NETWORK, arch(1600, dataflow=dataflow))
+    assert [layer.tiled.ifmap_on_chip for layer in result.layers] == [False, True, True, True]  # type: ignore[union-attr]
+    sums: Counter[tuple[str, str, str, str]] = Counter()
+    handed: dict[str, Counter[int]] = {layer.name: Counter() for layer in result.layers}
+    read: dict[str, set[int]] = {layer.name: set() for layer in result.layers}
+    for table in access_tables(result):
+        rows = (table.rows.kind.tolist(), table.address.tolist(), table.rows.words.tolist(), table.bits.tolist())
+        for number, address, words, bits in zip(*rows, strict=True):
+            kind = KINDS[number]
+            sums[table.layer, *kind] += bits
+            if kind == ("ifmap", "write", "ofmap"):
+                handed[table.layer].update(range(address, address + words))
+            elif kind == ("ifmap", "read", "ifmap"):
+                read[table.layer].update(range(address, address + words))
+    for before, layer in pairwise(result.layers):
+        assert set(handed[before.name].values()) == {1}
+        assert len(handed[before.name]) == prod(layer.tiled.layer.ifmap_shape(2))  # type: ignore[union-attr]
+        assert read[layer.name] == set(handed[before.name])  # every word of these layers is needed
+        assert read[layer.name].isdisjoint(handed[layer.name])
+        assert max(handed[before.name]) < 8 * 1600 // 4
+    for layer in result.layers:
+        traffic = layer.traffic
+        assert traffic is not None
+        for level, operand, flow in (
+            ("ifmap", "ifmap", traffic.ifmap), ("filter", "filter", traffic.filter), ("ofmap", "psum", traffic.psum),
+            ("ofmap", "ofmap", traffic.ofmap), ("ifmap", "ofmap", traffic.handed),
+            ("dram", "ifmap", traffic.dram_ifmap), ("dram", "filter", traffic.dram_filter),
+            ("dram", "ofmap", traffic.dram_ofmap),
+        ):  # fmt: skip
+            assert sums[layer.name, level, "read", operand] == flow.read_bits
+            assert sums[layer.name, level, "write", operand] == flow.write_bits
