@@ -297,3 +297,28 @@ def test_calibrate_writes_what_evaluate_takes(folder: Path, command: Commands) -
         code, said, error = command(*arguments)
         assert (code, said) == (2, "") and error.startswith(f"error: {message}"), error
     assert load_formats(formats) == chosen
+
+
+@pytest.mark.parametrize("nodes", [PLAIN, RESIDUAL], ids=["plain", "residual"])
+@pytest.mark.parametrize("with_memory", [False, True])
+def test_each_layer_of_an_evaluation_takes_the_dataflow_of_the_simulation(
+    nodes: list[Any], with_memory: bool, folder: Path
+) -> None:
+    """And hands over what the graph lets it: not what a residual add reads too."""
+    used = {name for node in nodes for name in node.input}
+    weights = {key: value for key, value in {**CONSTANTS, "last": normal(432, 7)}.items() if key in used}
+    model = load_onnx(save(folder / "auto.onnx", nodes, weights, ("n", 4, 9, 8)))
+    pad = {"bytes": 4096}
+    memory = {"ifmap": pad, "filter": pad, "ofmap": pad, "dram": {"bits_per_cycle": 16}} if with_memory else None
+    arch = load_arch("shift_4b_16x16").replace(dataflow="auto", memory=memory, array={"rows": 4, "cols": 8})
+    images = np.load(folder / "images.npy")[:4]
+    run = GraphRun(model, arch, calibrate(model, arch, images))
+    simulated = simulate(model.graph, arch)
+    assert [own.dataflow for own in run.archs.values()] == [layer.dataflow for layer in simulated.layers]
+    cycles = {node["name"]: node["cycles"] for node in evaluate(run, images).to_dict()["nodes"] if "cycles" in node}
+    for layer in simulated.layers:
+        between = sum(work.total_cycles for work in simulated.post_work if work.name == layer.name)
+        assert cycles[layer.name] == layer.total_cycles + between
+    if with_memory:
+        handed = [layer.tiled.ifmap_on_chip for layer in simulated.layers]  # type: ignore[union-attr]
+        assert handed == [False, nodes is PLAIN, True]  # a residual reads the first ofmap as well

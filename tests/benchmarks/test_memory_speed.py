@@ -1,4 +1,4 @@
-"""How long it takes to map whole networks onto a memory, and to time them once mapped."""
+"""How much processor time it takes to map whole networks onto a memory, and to time them once mapped."""
 
 import time
 
@@ -34,16 +34,16 @@ def test_mapping_alexnet_and_vgg16(dataflow: str, objective: str, capsys: pytest
         archs = layer_architectures(arch, network.layers)
         formats = quantize_network(network, archs)
         prices = Prices(profile, memory_prices(profile, arch, archs))
-        start = time.perf_counter()
+        start = time.process_time()
         planned = plan_network(network, archs, formats, prices)
-        searched += time.perf_counter() - start
+        searched += time.process_time() - start
     layers = [(own.tiled, own.mapped.mapping, arch.memory, layer_prices(own, prices)) for own in planned]
-    start = time.perf_counter()
+    start = time.process_time()
     timed = [evaluate(*layer) for layer in layers]
-    again = time.perf_counter() - start
+    again = time.process_time() - start
     assert timed == [own.mapped for own in planned]
     with capsys.disabled():
         print(f"\n{dataflow:4} {objective:7} AlexNet + VGG16 mapped in {searched:.3f} s, VGG16 timed in {again:.4f} s")
-    # The aims are 1 s and 0.05 s; shared machines are noisy.
+    # One thread: on an idle machine this is the time that passes. The aims: 1 s in one dataflow, 0.05 s.
     assert searched < (1 if dataflow != "auto" else 3)
     assert again < 0.05
