@@ -21,8 +21,9 @@ from logaccel.evaluation.bias import corrected_biases
 from logaccel.evaluation.budget import BITS, Choice, within_budget
 from logaccel.evaluation.channels import choose_scales, scaled
 from logaccel.evaluation.lane import descaled, words_of
-from logaccel.evaluation.output_error import output_errors
+from logaccel.evaluation.output_error import coded_filter, output_errors
 from logaccel.formats import Format, LinearWord, LogWord
+from logaccel.formats.calibrate import best_fsr
 from logaccel.formats.encode import decode, encode
 from logaccel.model.model import Model, Parameters
 from logaccel.model.onnx_import import load_onnx
@@ -104,17 +105,26 @@ def test_powers_of_two_change_nothing_where_codes_are_exact(tmp_path: Path) -> N
         assert np.array_equal(left.codes, right.codes), left.node.name
 
 
-def test_scales_bring_the_largest_weights_into_one_octave(tmp_path: Path) -> None:
+@pytest.mark.parametrize("word", [LinearWord(bits=4), LogWord(bits=4), LogWord(bits=4, steps_per_octave=2)], ids=str)
+def test_scales_are_the_best_of_every_channel(word: LinearWord | LogWord, tmp_path: Path) -> None:
     model = uneven(residual_net(tmp_path))
-    assert choose_scales(model, "none") == {}
-    for name, scales in choose_scales(model, "weights").items():
-        weights = np.abs(model.parameters[name].filter).reshape(len(scales), -1).max(axis=1)
-        octaves = {np.ceil(np.log2(size * 2.0**s)) for size, s in zip(weights, scales, strict=True) if size > 0}
-        assert len(octaves) == 1 and min(s for size, s in zip(weights, scales, strict=True) if size > 0) == 0
-        assert scales[1] == 0 and max(scales) > 0  # a channel without weights stays as it is
+    words = dict.fromkeys(model.parameters, word)
+    assert choose_scales(model, "none", words) == {}
+    for name, scales in choose_scales(model, "weights", words).items():
+        weights = model.parameters[name].filter
+        stored = word.at(best_fsr(scaled(weights, scales), word, True), True)
+        assert min(scales) == scales[1] == 0 < max(scales)  # a channel without weights stays as it is
+        for m, own in enumerate(scales):
+            errors = [
+                np.square(coded_filter(weights, stored, (s,) * len(scales))[m] - weights[m]).sum() for s in range(16)
+            ]
+            assert errors[own] <= min(errors) * (1 + 1e-5)
+        plain = word.at(best_fsr(weights, word, True), True)
+        misses = [np.square(coded_filter(weights, *how) - weights).sum() for how in ((stored, scales), (plain, None))]
+        assert misses[0] < misses[1]
     weights = np.diag(np.exp2(-4.0 * np.arange(72))).astype(np.float32)[:7]
     tiny = replace(model, parameters={**model.parameters, "fc": Parameters(weights, np.zeros(7, np.float32))})
-    assert choose_scales(tiny, "weights")["fc"] == (0, 4, 8, 12, 15, 15, 15)  # a shift has four bits
+    assert max(choose_scales(tiny, "weights", words)["fc"]) == 15  # a shift has four bits
 
 
 def test_scales_of_a_batch_norm_keep_its_power_of_two_out_of_the_weights(tmp_path: Path) -> None:
@@ -127,7 +137,7 @@ def test_scales_of_a_batch_norm_keep_its_power_of_two_out_of_the_weights(tmp_pat
     used = {name for node in nodes for name in node.input}
     model = load_onnx(save(tmp_path / "net.onnx", nodes, {key: constants[key] for key in constants if key in used}))
     np.testing.assert_allclose(model.norm_factors["stem"], factors, rtol=1e-6)
-    scales = choose_scales(model, "batch_norm")["stem"]
+    scales = choose_scales(model, "batch_norm", {})["stem"]
     assert scales == (0, 4, 2, 9, 0, 1)  # from 2^2, 2^-2, 2^0, 2^-7, none, 2^1
     stored = scaled(model.parameters["stem"].filter, scales)
     for m in (0, 1, 2, 3, 5):  # the trained weights, times what is left of the factor, times one power of two

@@ -80,10 +80,16 @@ def calibrate(
     method: one of the four, or a whole `Calibration`. A set is signed where one of its tensors may hold a negative.
     """
     chosen = method if isinstance(method, Calibration) else Calibration(method, percentile)
-    scales = choose_scales(model, chosen.channel_scales)
+
+    def scales_for(arch: Architecture) -> dict[str, tuple[int, ...]]:
+        views = layer_architectures(arch, model.graph.layers)
+        words = {layer.name: view.weight for layer, view in zip(model.graph.layers, views, strict=True)}
+        return choose_scales(model, chosen.channel_scales, words)
+
     budgets = (chosen.weight_bits, chosen.activation_bits)
-    layers = choose_words(model, arch, images, budgets, scales) if any(budgets) else {}
+    layers = choose_words(model, arch, images, budgets, scales_for(arch)) if any(budgets) else {}
     own = GraphFormats({}, {}, layers=layers).architecture(arch)
+    scales = scales_for(own)
     formats = replace(_ranges(model, own, images, chosen, scales), scales=scales, layers=layers)
     if chosen.method == "least_output_error":
         formats = _least_output_error(model, images, formats)
