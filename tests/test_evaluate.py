@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import graph_cases
 import numpy as np
 import pytest
 from graph_cases import AFTER, CONSTANTS, STEM, helper, normal, residual_net, save
@@ -24,6 +25,12 @@ PLAIN = [
     helper.make_node("Relu", ["d"], ["t"], name="t"), *FLAT,
 ]  # fmt: skip
 RESIDUAL = [STEM, *AFTER["residual"][:-1], helper.make_node("Relu", ["s"], ["t"], name="t"), *FLAT]
+
+
+@pytest.fixture(autouse=True)
+def same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw the same numbers whichever tests ran before."""
+    monkeypatch.setattr(graph_cases, "RNG", np.random.default_rng(11))
 
 
 @pytest.fixture
