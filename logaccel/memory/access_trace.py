@@ -125,7 +125,7 @@ def _array(tiled: TiledLayer, mapping: Mapping, memory: Memory, ifmap_at_end: bo
             for item in found:
                 kind, level = item.what, KINDS[item.what].level
                 if kind == accesses.READ_IFMAP and tiled.ifmap_on_chip:
-                    address = base + transfers.ifmap_word(tiled, tile.place, item.address)
+                    address = base + item.address  # of the whole map
                 elif kind == accesses.WRITE_OFMAP and tiled.ofmap_on_chip:
                     kind, level = HANDED, "ifmap"
                     address = handed + transfers.ofmap_word(tiled, tile.place, item.address)

@@ -155,7 +155,11 @@ class TileAccesses:
         w = q * layer.stride[1] + s * layer.dilation[1] - layer.padding[1]
         stored = (h >= first) & (h < end) & (w >= 0) & (w < layer.in_size[1])
         depth = place.ifmap_channels[1] - place.ifmap_channels[0]
-        address = ((image * depth + channel) * (end - first) + h - first) * layer.in_size[1] + w
+        plane, rows, top = image * depth + channel, end - first, first
+        if self.tiled.ifmap_on_chip:  # the whole map lies there
+            channel = channel + place.group * self.tiled.group_channels[1] + place.ifmap_channels[0]
+            plane, rows, top = (place.images[0] + image) * layer.in_channels + channel, layer.in_size[0], 0
+        address = (plane * rows + h - top) * layer.in_size[1] + w
         return np.where(stored, address, -1)
 
     def _cost(self, found: list[tuple[int, Counts, NDArray[np.bool_]]], cycles: Counts) -> Counts:
