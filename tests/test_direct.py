@@ -41,7 +41,8 @@ KINDS = {
 }
 OUTPUTS = [
     LINEAR_8, LINEAR_W, LOG_4, LOG_W, SQRT_4, SQRT_W.model_copy(update={"rounding": "floor"}),
-    LogFormat(bits=6, steps_per_octave=8, fsr=4, signed=True), LinearFormat(bits=12, fsr=4, signed=True),
+    LogFormat(bits=8, fsr=4, signed=False), LogFormat(bits=6, steps_per_octave=8, fsr=4, signed=True),
+    LinearFormat(bits=12, fsr=4, signed=True),
 ]  # fmt: skip
 SHAPES = {
     "one tile": Layer(name="a", in_channels=3, out_channels=5, in_size=(9, 8), kernel=(3, 3), padding=(1, 1, 1, 1)),
@@ -75,6 +76,9 @@ def wide_enough(case: Case) -> Case:
 @given(cases(LINEAR), st.booleans(), st.integers(-3, 3), st.integers(0, 2**32 - 1))
 def test_equals_plain_integers(case: Case, residual: bool, apart: int, seed: int) -> None:
     case = wide_enough(case)
+    if seed % 2:  # half of them with stride 1, where margins are shared
+        layer = case.job.layer.model_copy(update={"stride": (1, 1)})
+        case = replace(case, job=replace(case.job, layer=layer))
     job, path, layer = case.job, case.job.datapath, case.job.layer
     rng = np.random.default_rng(seed)
     source = LogFormat(bits=3, fsr=0, signed=True)
@@ -207,6 +211,24 @@ def test_sums_beyond_24_bits_do_not_round(output: LinearFormat | LogFormat) -> N
     codes = np.moveaxis(direct.run(ifmap)[0], 1, -1).reshape(12, 6)
     for got, row in zip(codes.tolist(), (words - words[0]).tolist(), strict=True):
         assert got == [oracle.hardware_encode(total, path.lsb_exponent, output, 8) for total in row]
+
+
+@pytest.mark.parametrize("largest", [30, 51])
+@pytest.mark.parametrize("output", OUTPUTS, ids=str)
+def test_low_bits_are_cut_off_not_rounded(output: LinearFormat | LogFormat, largest: int) -> None:
+    """Totals beside powers of two, as biases of channels that see zeros alone: in 32 and in 64 bits."""
+    totals = [sign * (2**k + d) for k in range(largest) for d in (-2, -1, 0, 1, 2) for sign in (1, -1)]
+    layer = Layer(name="l", kind="fc", in_channels=1, out_channels=len(totals), relu=False)
+    path, filters = ShiftPE(acc_bits=44).datapath(LOG_4, LINEAR_W), np.zeros((len(totals), 1), np.int8)
+    for round_bits, shift in ((8, -30), (1, 0), (13, 4)):
+        moved = output.model_copy(update={"fsr": output.fsr + shift})
+        bias = np.ldexp(np.array(totals, np.float64), path.lsb_exponent)
+        direct = direct_layer(layer, path, filters, LaneSpec(bias, None, False, moved, round_bits))
+        assert direct is not None or largest == 51
+        if direct is not None:
+            assert direct.backend == ("direct float32" if largest == 30 else "direct float64")
+            got = direct.run(np.zeros((1, 1), np.int8))[0][0].tolist()
+            assert got == [oracle.hardware_encode(total, path.lsb_exponent, moved, round_bits) for total in totals]
 
 
 def test_what_is_not_proven_is_refused() -> None:

@@ -24,6 +24,12 @@ def test_probe(case: Case) -> None:
     check_case(case)
 """
 PAPER = "test_paper.py"
+DIRECT = "probe_direct.py"
+DIRECT_TEXT = """
+from test_direct import (
+    test_equals_plain_integers, test_low_bits_are_cut_off_not_rounded, test_sums_beyond_24_bits_do_not_round,
+)
+"""
 MUTANTS = [
     ("engine/kernels_tile.py", "min(max(exact, low), high)", "min(max(exact, low), high - 1)", "multiply"),
     ("engine/kernels_tile.py", "rounding if product < unit(0)", "rounding if product > unit(0)", "decode"),
@@ -61,6 +67,15 @@ MUTANTS = [
     ("formats/hardware.py", "(magnitude >> (shift - 1)) + 1", "(magnitude >> (shift - 1)) + 0", "multiply"),
     ("formats/encode.py", "fraction >= threshold", "fraction > threshold", PAPER),
     ("formats/encode.py", "magnitude - whole >= 0.5", "magnitude - whole > 0.5", PAPER),
+    ("engine/kernels_lane.py", "unit(~shift_right(magnitude, beyond))", "unit(-1)", DIRECT),
+    ("engine/kernels_lane.py", "if magnitude > zero else zero", "if magnitude >= zero else zero", DIRECT),
+    ("engine/kernels_lane.py", "abs(value) << lane.left) + half", "abs(value) << lane.left)", DIRECT),
+    ("engine/kernels_direct.py", "totals[row + i] + unit(sums[row + i])", "sums[row + i]", DIRECT),
+    ("engine/kernels_direct.py", "b2 * x2", "b2 * x3", DIRECT),
+    ("engine/kernels_direct.py", "shift_left(totals[target + i], shift) + word", "totals[target + i] + word", DIRECT),
+    ("engine/layout.py", "lead = top * pitch + left", "lead = top * pitch", DIRECT),
+    ("engine/direct.py", "_spans(reach, FLOAT32_EXACT)", "_spans(reach, 2**40)", DIRECT),
+    ("engine/uses.py", "met[:, rows, columns] +=", "met[:, rows, columns] =", DIRECT),
     ("formats/thresholds.py", "root * root != value", "root * root == value", PAPER),
 ]
 
@@ -75,8 +90,9 @@ def workshop(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "arch_configs", tmp_path / "arch_configs")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "tests").mkdir()
-    for name in ("conftest.py", "oracle.py", "equality_cases.py", "test_equality.py", PAPER):
+    for name in ("conftest.py", "oracle.py", "equality_cases.py", "test_equality.py", "test_direct.py", PAPER):
         shutil.copy(ROOT / "tests" / name, tmp_path / "tests")
+    (tmp_path / "tests" / DIRECT).write_text(DIRECT_TEXT, encoding="utf-8")
     return tmp_path
 
 
@@ -91,7 +107,7 @@ def run_tests(workshop: Path, test: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=workshop, env=environment, capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.parametrize("test", [PAPER, "multiply, shift, mirrored shift", "decode, logsum"])
+@pytest.mark.parametrize("test", [PAPER, DIRECT, "multiply, shift, mirrored shift", "decode, logsum"])
 def test_the_unchanged_copy_passes(workshop: Path, test: str) -> None:
     done = run_tests(workshop, test)
     assert done.returncode == 0, done.stdout
