@@ -73,7 +73,6 @@ MUTANTS = [
     ("engine/kernels_direct.py", "totals[row + i] + unit(sums[row + i])", "sums[row + i]", DIRECT),
     ("engine/kernels_direct.py", "b2 * x2", "b2 * x3", DIRECT),
     ("engine/kernels_direct.py", "shift_left(totals[target + i], shift) + word", "totals[target + i] + word", DIRECT),
-    ("engine/layout.py", "lead = top * pitch + left", "lead = top * pitch", DIRECT),
     ("engine/direct.py", "_spans(reach, FLOAT32_EXACT)", "_spans(reach, 2**40)", DIRECT),
     ("engine/uses.py", "met[:, rows, columns] +=", "met[:, rows, columns] =", DIRECT),
     ("formats/thresholds.py", "root * root != value", "root * root == value", PAPER),
