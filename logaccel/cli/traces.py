@@ -8,7 +8,7 @@ import typer
 from logaccel.cli.app import trace_app
 from logaccel.cli.inputs import open_array
 from logaccel.cli.options import JsonOption
-from logaccel.cli.output import check_folder, print_json, print_tables
+from logaccel.cli.output import check_folder, print_json, print_tables, progress
 
 
 @trace_app.command("synth")
@@ -52,15 +52,26 @@ def trace_capture(
     model: Annotated[Path, typer.Argument(help="trained network (.onnx)")],
     images: Annotated[Path, typer.Argument(help="images (.npy), N first, normalised as the network expects")],
     output: Annotated[Path, typer.Option("--output", "-o", help="trace file to write (.npz)")],
+    labels: Annotated[Path | None, typer.Option(help="classes (.npy), one an image")] = None,
+    batch: Annotated[int, typer.Option("--batch", "-b", min=1, help="images in memory at a time")] = 16,
 ) -> None:
     """Record the tensors of every layer of a trained network on some images."""
+    from tempfile import TemporaryDirectory
+
     from logaccel.evaluation.formats import check_images
     from logaccel.model.capture import capture_trace
     from logaccel.model.onnx_import import load_onnx
     from logaccel.trace import save_trace
 
     check_folder(output)
-    network = load_onnx(model)
-    trace = capture_trace(network, check_images(open_array(images), network.graph.input_shape, str(images)))
-    save_trace(trace, output)
+    network, data = load_onnx(model), open_array(images)
+    classes = None if labels is None else open_array(labels)
+    for first in range(0, len(data), batch):
+        check_images(data[first : first + batch], network.graph.input_shape, str(images), first)
+    with TemporaryDirectory(dir=output.resolve().parent, prefix=f".{output.name}.") as folder, progress() as report:
+        trace = capture_trace(
+            network, data, classes, batch=batch, folder=Path(folder),
+            progress=lambda done, total: report(done / total, f"{done} of {total} images"),
+        )  # fmt: skip
+        save_trace(trace, output)
     typer.echo(f"{output}: {trace.name}, {len(trace.layers)} layers, batch {trace.batch}")

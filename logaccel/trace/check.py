@@ -10,6 +10,8 @@ from logaccel.errors import TraceError
 from logaccel.trace.trace import LayerTensors, Tensor, Trace
 from logaccel.workload import Layer
 
+_PIECE = 2**20  # elements: a mapped tensor is looked at without holding it
+
 
 def checked_trace(
     name: str,
@@ -37,7 +39,7 @@ def checked_trace(
     batch = batch_of(layers[0].ifmap)
     checked = tuple(_checked_layer(item, batch, f"{subject}: layer {item.layer.name}", faults) for item in layers)
     classes = layers[-1].layer.out_channels if layers[-1].layer.out_size == (1, 1) else None
-    labels = None if labels is None else _checked_labels(labels, batch, classes, f"{subject}: labels", faults)
+    labels = None if labels is None else checked_labels(labels, batch, classes, f"{subject}: labels", faults)
     if faults:
         raise TraceError("\n".join(faults))
     return Trace(name=name, layers=checked, labels=labels, source=source, licence=licence)
@@ -62,8 +64,9 @@ def checked_tensor(array: ArrayLike, shape: tuple[int, ...], place: str, faults:
         if single.flags.writeable:
             single = single.copy() if np.may_share_memory(single, values) else single
             single.flags.writeable = False
-        finite = np.isfinite(single)
-        if not finite.all():
+        flat = single.reshape(-1)
+        if not all(np.isfinite(flat[i : i + _PIECE]).all() for i in range(0, flat.size, _PIECE)):
+            finite = np.isfinite(single)
             first = np.argwhere(~finite)[0].tolist()
             count = int(single.size - np.count_nonzero(finite))
             faults.append(f"{place}: must be finite in float32, got {values[tuple(first)]} at {first} ({count} such)")
@@ -82,7 +85,7 @@ def _checked_layer(item: LayerTensors, batch: int, place: str, faults: list[str]
     )
 
 
-def _checked_labels(
+def checked_labels(
     labels: ArrayLike, batch: int, classes: int | None, place: str, faults: list[str]
 ) -> NDArray[np.int64] | None:
     """Return the classes of the images; where the last ofmap is one value a class, they must name one of them."""

@@ -149,6 +149,8 @@ class Graph:
                 faults.append(f"{self.name}: node {node.name}: {error}")
         if not faults and self.output not in shapes:
             faults.append(f"{self.name}: output: no node makes {self.output}")
+        if not faults and self.output == INPUT:
+            faults.append(f"{self.name}: output: is the input itself")
         if not any(isinstance(node, LayerNode) for node in self.nodes):
             faults.append(f"{self.name}: holds no convolution or fully connected layer")
         if faults:
