@@ -85,6 +85,10 @@ ROWS = {"linear": "kind: linear, bits: {}", "base 2": "kind: log, bits: {}", "ba
 SHORT = {"linear": "linear", "base 2": "log", "base √2": "root"}
 
 
+def _weights(row: str, bits: int) -> str:
+    return f"linear {bits} b" if row == "linear" else f"log {bits} b, {row}"
+
+
 def settings() -> Iterator[Setting]:
     """Yield every row of every table."""
     yield Setting("activations", "linear 16 b", "a_linear16", lambda _: linear_activations(16))
@@ -95,12 +99,12 @@ def settings() -> Iterator[Setting]:
         yield Setting("activations", f"linear {bits} b", f"a_linear{bits}", lambda _, b=bits: linear_activations(b))
     for row, word in ROWS.items():
         given = word.format(4)
-        yield Setting("connected", f"{row} 4 b", f"f_{SHORT[row]}4", lambda n, w=given: connected_weights(n, w))
+        yield Setting("connected", _weights(row, 4), f"f_{SHORT[row]}4", lambda n, w=given: connected_weights(n, w))
     for steps, base in ((1, "base 2"), (2, "base √2")):
         for row, word in ROWS.items():
             given = word.format(5)
             yield Setting(
-                f"convolutions, activations {base}", f"{row} 5 b", f"c{steps}_{SHORT[row]}5",
+                f"convolutions, activations {base}", _weights(row, 5), f"c{steps}_{SHORT[row]}5",
                 lambda n, w=given, s=steps: convolution_weights(n, w, s),
             )  # fmt: skip
 
@@ -136,19 +140,29 @@ def run(folder: Path, networks: list[str]) -> None:
                 raise
 
 
+TITLES = {
+    "activations": "Activations (weights 16 b linear)",
+    "connected": "Weights of fully connected layers (activations 4 b log base 2)",
+    "convolutions, activations base 2": "Weights of convolutions (activations 4 b log base 2)",
+    "convolutions, activations base √2": "Weights of convolutions (activations 4 b log base √2)",
+}
+
+
 def tables(folder: Path) -> str:
     """Return the tables of the results that are there."""
     lines = []
-    for table in dict.fromkeys(setting.table for setting in settings()):
-        rows = [setting for setting in settings() if setting.table == table]
-        lines += [f"### {table}", "", "| | " + " | ".join(NETWORKS) + " |", "|---" * (len(NETWORKS) + 1) + "|"]
-        lines += [
-            f"| {row.row} | " + " | ".join(_cell(folder, network, row) for network in NETWORKS) + " |" for row in rows
-        ]
-        lines.append("")
     found = [_first(folder, network) for network in NETWORKS]
-    floats = [f"{100 * tree[f'float_{_key(n)}']:.1f} ({tree['images']})" if tree else "" for n, tree in found]
-    return "\n".join(["| float % (images) | " + " | ".join(floats) + " |", "", *lines])
+    heads = [f"{n}, {'top-5' if _key(n) == 'top5' else 'top-1'}" for n in NETWORKS]
+    floats = [f"{100 * tree[f'float_{_key(n)}']:.1f}" if tree else "–" for n, tree in found]
+    for table, title in TITLES.items():
+        rows = [setting for setting in settings() if setting.table == table]
+        lines += [f"### {title}", "", "| % | " + " | ".join(heads) + " |", "|---" * (len(NETWORKS) + 1) + "|"]
+        lines.append("| float | " + " | ".join(floats) + " |")
+        for row in rows:
+            cells = [_cell(folder, network, row) for network in NETWORKS]
+            lines.append(f"| {row.row} (`{row.key}`) | " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
 
 
 def _key(network: str) -> str:

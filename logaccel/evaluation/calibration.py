@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logaccel.arch import Architecture
-from logaccel.errors import ConfigError
+from logaccel.errors import ConfigError, TraceError
 from logaccel.evaluation.bias import corrected_biases
 from logaccel.evaluation.budget import choose_words
 from logaccel.evaluation.channels import CHANNEL_SCALES, ChannelScales, choose_scales, scaled
@@ -148,8 +148,13 @@ def _around(chosen: Format) -> list[Format]:
 
 
 def _all_tensors(model: Model, images: Tensor) -> Any:
+    """Yield every tensor of the float network. Raises TraceError for one that leaves float32."""
     yield INPUT, images
-    yield from ((node.name, value) for node, value in FloatNetwork(model).run(images))
+    for node, value in FloatNetwork(model).run(images):
+        if not np.isfinite(value).all():
+            worst = value[~np.isfinite(value)].flat[0]
+            raise TraceError(f"{model.name}: {node.name}: must be finite in float32, got {worst}: weights too large")
+        yield node.name, value
 
 
 def _format(word: LinearWord | LogWord, values: NDArray[np.float32], signed: bool, chosen: Calibration) -> Format:
