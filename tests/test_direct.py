@@ -51,6 +51,8 @@ SHAPES = {
     "stride": Layer(name="d", in_channels=4, out_channels=6, in_size=(23, 30), kernel=(5, 3), stride=(2, 3),
                     padding=(2, 1, 0, 2)),
     "wide stride": Layer(name="e", in_channels=4, out_channels=6, in_size=(17, 16), kernel=(1, 1), stride=(3, 2)),
+    "one row of pixels": Layer(name="l", in_channels=2, out_channels=3, in_size=(3, 5), kernel=(2, 2), stride=(3, 1),
+                               padding=(0, 1, 0, 0)),
     "dilation": Layer(name="f", in_channels=3, out_channels=4, in_size=(20, 19), kernel=(3, 3), dilation=(3, 2),
                       padding=(3, 2, 3, 2)),
     "stride and dilation": Layer(name="g", in_channels=3, out_channels=4, in_size=(20, 19), kernel=(3, 3),

@@ -143,9 +143,9 @@ def spread(
     unit = x.dtype.type
     planes, channels, high, wide = sizes
     depth, phases, steps, rows, width = channels // groups, walk.phases.shape[0], walk.step_right, walk.rows, wide
-    if walk.pitch == wide and rows == high and phases == steps == walk.step_down == 1 and walk.lead == 0:
-        rows, width, high = 1, high * wide, 1  # no margins: all rows at once
-    pitch, step = (walk.pitch if rows > 1 else width), np.uint64(steps)
+    pitch, step = walk.pitch, np.uint64(steps)
+    if pitch == wide and rows == high and phases == steps == walk.step_down == 1 and walk.lead == 0:
+        rows, width, high, pitch = 1, high * wide, 1, high * wide  # no margins: all rows at once
     for index in range(planes * depth * phases):
         line, phase = divmod(np.int64(index), phases)
         plane, c = divmod(line, depth)
