@@ -1,9 +1,11 @@
 """Fill the kernel cache before workers start: each would compile the same kernels for itself.
 
-python tests/compile_kernels.py fold|register
+python tests/compile_kernels.py fold|register|networks
 """
 
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import logaccel
 from logaccel.comparison import STANDARD_ARCHITECTURES
@@ -34,5 +36,19 @@ def compile_register_level() -> None:
         register_level.run_layer(LayerJob(layer, pe.datapath(word, word), array, "os", ifmap, filters))
 
 
+def compile_networks() -> None:
+    """Evaluate one small network in sums of 32 and of 64 bits, beside the float network."""
+    from graph_cases import normal, residual_net
+
+    from logaccel.evaluation import GraphRun, calibrate, evaluate
+
+    with TemporaryDirectory() as folder:
+        model = residual_net(Path(folder))
+    images = normal(2, *model.graph.input_shape)
+    for name in ("multiply_4b_16x16", "multiply_16b_16x16"):
+        arch = logaccel.load_arch(name)
+        evaluate(GraphRun(model, arch, calibrate(model, arch, images)), images)
+
+
 if __name__ == "__main__":
-    {"fold": compile_fold_level, "register": compile_register_level}[sys.argv[1]]()
+    {"fold": compile_fold_level, "register": compile_register_level, "networks": compile_networks}[sys.argv[1]]()

@@ -38,5 +38,5 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not hasattr(config, "workerinput")
     if whole and config.getoption("numprocesses", None) and not config.getoption("markexpr", "").startswith("notebook"):
         script = Path(__file__).with_name("compile_kernels.py")
-        for process in [subprocess.Popen([sys.executable, script, part]) for part in ("fold", "register")]:
+        for process in [subprocess.Popen([sys.executable, script, part]) for part in ("networks", "fold", "register")]:
             process.wait()

@@ -65,11 +65,8 @@ class DirectLayer:
         layer, batch, own = self.layer, len(ifmap), self.spec.output
         walk, weights = self._walk(batch)
         maps = _kernel_codes(ifmap).reshape(batch, layer.in_channels, *layer.in_size)
-        added = np.empty(0, np.int16) if residual is None else _kernel_codes(residual).reshape(-1)
-        out: Codes = np.empty(
-            batch * layer.out_channels * layer.out_size[0] * layer.out_size[1],
-            np.int16 if own.code_dtype.itemsize <= 2 else np.int32,
-        )
+        added = np.empty(0, np.int32) if residual is None else _kernel_codes(residual).reshape(-1)
+        out: Codes = np.empty(batch * layer.out_channels * layer.out_size[0] * layer.out_size[1], np.int32)
         saturated = run_exact(maps, self.tables, walk, weights, self.lane, self.thresholds, self.zero, added, out)
         return out.astype(own.code_dtype, copy=False).reshape(layer.ofmap_shape(batch)), int(saturated)
 
@@ -186,5 +183,5 @@ def _spans(reach: NDArray[np.float64], limit: int) -> Words | None:
 
 
 def _kernel_codes(codes: Codes) -> Codes:
-    """Return codes in 16 bits, or in 32: kernels read these two, each further type would be compiled for itself."""
-    return np.ascontiguousarray(codes, np.int16 if codes.dtype.itemsize <= 2 else np.int32)
+    """Return codes in the one type that the kernels read: each further one would be compiled for ten seconds."""
+    return np.ascontiguousarray(codes, np.int32)
