@@ -251,14 +251,18 @@ def plan_layer(
     if arch.dataflow != "auto":
         return _planned(layer, batch, arch, formats, prices, on_chip)
     found: list[PlannedLayer] = []
-    faults: list[str] = []
+    faults: dict[str, list[str]] = {}  # by message: the dataflows that meet it
     for dataflow in arch.dataflows:
         try:
             found.append(_planned(layer, batch, _in(arch, dataflow), formats, prices, on_chip))
         except LogaccelError as error:
-            faults += [f"{line} ({dataflow})" for line in str(error).split("\n")]
+            for line in str(error).split("\n"):
+                faults.setdefault(line, []).append(dataflow)
     if not found:
-        raise ConfigError("\n".join(faults))
+        everywhere = list(arch.dataflows)
+        raise ConfigError(
+            "\n".join(line if who == everywhere else f"{line} ({', '.join(who)})" for line, who in faults.items())
+        )
     return min(found, key=_cost)  # of equals the first
 
 

@@ -151,10 +151,13 @@ def test_what_is_wrong_with_a_mapping_is_one_error() -> None:
     )
     with pytest.raises(ConfigError) as caught:
         map_network(NETWORK, arch(memory=MEMORY | {"ifmap": {"bytes": 20}}, dataflow="auto"))
-    needs = (("os", 99), ("ws", 33), ("is", 33))  # 3 rows of 11 words of 4 bits, twice; os: of all 3 channels
+    needs = (("os", 99), ("ws, is", 33))  # 3 rows of 11 words of 4 bits, twice; os: of all 3 channels
     assert str(caught.value).split("\n") == [
         f"a: memory.ifmap: two of the smallest tiles need {need} bytes, it holds 20 ({name})" for name, need in needs
     ]
+    with pytest.raises(ConfigError) as caught:  # what every dataflow meets is said once
+        map_network(NETWORK, arch(memory=MEMORY | {"mapping": {"a": {"ofmap_rows": 13}}}, dataflow="auto"))
+    assert str(caught.value) == "a: memory.mapping.ofmap_rows: must be at most 12, the loop's bound, got 13"
     with pytest.raises(ConfigError, match="shift_4b_16x16: memory: must be given"):
         map_network(NETWORK, arch(memory=None))
     with pytest.raises(ConfigError, match="three: d: no layer of that name; there are a, b, c"):
