@@ -62,7 +62,7 @@ MUTANTS = [
     ("engine/machine_dataflows.py", "counts[at.PSUM_MOVES] += passed", "counts[at.PSUM_MOVES] += macs", "multiply"),
     ("engine/blas.py", "np.int64(codes[i]) - floor", "np.int64(codes[i])", "mirrored shift"),
     ("schedule/folds.py", "plan.array.rows + 2", "plan.array.rows + 1", "multiply"),
-    ("schedule/activity.py", "cols * (rows * (rows + 1) // 2)", "cols * (rows * (rows - 1) // 2)", "multiply"),
+    ("schedule/activity.py", "sum(r * (r + 1) // 2 * n", "sum(r * (r - 1) // 2 * n", "multiply"),
     ("formats/hardware.py", "fraction >= thresholds[k]", "fraction > thresholds[k]", PAPER),
     ("formats/hardware.py", "(magnitude >> (shift - 1)) + 1", "(magnitude >> (shift - 1)) + 0", "multiply"),
     ("formats/encode.py", "fraction >= threshold", "fraction > threshold", PAPER),
