@@ -19,6 +19,7 @@ from logaccel.engine import fold_level, register_level
 from logaccel.engine.direct import DirectLayer, LaneSpec, direct_layer
 from logaccel.engine.factors import codes_of
 from logaccel.engine.job import LayerJob, LayerRun
+from logaccel.engine.kernels_lane import count_ends
 from logaccel.engine.post import post_process
 from logaccel.engine.uses import count_live_products, weights_met
 from logaccel.errors import ConfigError, TraceError
@@ -127,7 +128,7 @@ class GraphRun:
         else:
             array, codes = self._on_array(node, inputs)
         if saturated is None:
-            saturated = int(np.count_nonzero((codes >= own.max_code) | (own.signed & (codes <= own.min_code))))
+            saturated = count_ends(np.ascontiguousarray(codes).reshape(-1), 0, codes.size, own.min_code, own.max_code)
         return NodeRun(node, codes, own, array, saturated)
 
     def off_array(self, node: Node, inputs: list[Codes]) -> Codes:
