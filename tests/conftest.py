@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Threads that wait do not spin: several workers share the cores. Read when the first parallel kernel starts.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Several workers share the cores, so threads that wait must not spin. Read when the first parallel kernel starts.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # Derandomized: the examples follow from the test's own text, so a failure here is a failure everywhere.
 settings.register_profile(

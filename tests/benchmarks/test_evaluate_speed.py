@@ -40,10 +40,14 @@ def machine(shared_data: Path, network: str, images: np.ndarray) -> GraphRun:
 
 
 def alternately(rounds: int, *works: Callable[[], Any]) -> np.ndarray:
-    """Return seconds[round, work], after a round that compiles."""
+    """Return seconds[round, work], after a round that compiles.
+
+    The pause lets the threads of the work before go to sleep: some spin for a while after they have finished.
+    """
     seconds = np.empty((rounds + 1, len(works)))
     for turn in range(rounds + 1):
         for number, work in enumerate(works):
+            time.sleep(0.1)
             start = time.perf_counter()
             work()
             seconds[turn, number] = time.perf_counter() - start
