@@ -159,6 +159,19 @@ SLOW = [
 ]
 
 
+@pytest.mark.parametrize("arch", ["shift_4b_16x16", "multiply_4b_16x16"])
+def test_codes_at_the_ends_of_their_format_count_as_saturated(arch: str, tmp_path: Path) -> None:
+    model, images = residual_net(tmp_path), normal(3, 4, 9, 8)
+    formats = calibrate(model, load_arch(arch), images)
+    met = set()
+    for done in GraphRun(model, load_arch(arch), formats).run(images * 8):
+        own = done.number_format
+        ends = {own.max_code, own.min_code} if own.signed else {own.max_code}
+        assert done.saturated == sum(code in ends for code in done.codes.reshape(-1).tolist()), done.node.name
+        met |= {(own.signed, done.array is None)} if done.saturated else set()
+    assert met >= {(False, True), (False, False)}
+
+
 @pytest.mark.parametrize(("arch", "batch"), [("shift_4b_16x16", 1), *SLOW])
 def test_chain_equals_the_register_level_engine_and_plain_integers(arch: str, batch: int, tmp_path: Path) -> None:
     model, images = residual_net(tmp_path), normal(batch, 4, 9, 8)
