@@ -16,6 +16,7 @@ from pydantic import ConfigDict
 from logaccel.arch import Architecture
 from logaccel.cost import Area, Energy, MemoryProvenance
 from logaccel.costed import PostResult
+from logaccel.errors import ConfigError
 from logaccel.formats.encode import Codes
 from logaccel.memory.accounting import Traffic
 from logaccel.memory.mapper import MappedLayer
@@ -302,8 +303,13 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a file to be written piece by piece under a temporary name; it is renamed once all went well."""
+    """Open a file to be written piece by piece under a temporary name; it is renamed once all went well.
+
+    Raises ConfigError for a device, pipe or folder: renaming would put a file in its place.
+    """
     target = Path(path)
+    if target.exists() and not target.is_file():
+        raise ConfigError(f"{target}: is there and no regular file, must be one")
     try:
         descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     except OSError as error:  # name the file that the user asked for

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from command_line import refused, run, run_alone
 
 import logaccel
+from logaccel.result import write_whole
 
 
 @pytest.fixture
@@ -127,6 +129,17 @@ def test_a_full_disk_leaves_nothing_behind(small_trace: Path) -> None:
         shell=True, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 2 and "Traceback" not in done.stderr and "No space left" in done.stderr
+
+
+def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.json"
+    os.mkfifo(pipe)
+    for option in ("-o", "--timeline"):
+        message = refused("simulate", "shift_4b_16x16_memory", "-n", "alexnet", option, pipe)
+        assert message == f"error: {pipe}: is there and no regular file, must be one\n"
+    with pytest.raises(logaccel.ConfigError, match="no regular file"):
+        write_whole(pipe, "x")
+    assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that refuses files")
