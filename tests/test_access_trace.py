@@ -421,7 +421,10 @@ def test_a_failure_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("logaccel.memory.transfers.writes", broken)
     with pytest.raises(OSError, match="no space left"):
         write_access_trace(result_of("os"), tmp_path / "trace")
-    assert list((tmp_path / "trace").iterdir()) == []
+    (tmp_path / "there").mkdir()
+    with pytest.raises(OSError, match="no space left"):
+        write_access_trace(result_of("os"), tmp_path / "there")
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
 
 
 def test_an_unknown_layer_is_named(tmp_path: Path) -> None:

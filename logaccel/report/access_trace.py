@@ -65,9 +65,12 @@ def write_access_trace(
     chosen_layers(result, layer)
     opened = _opener(form)
     folder = Path(folder)
+    made = not folder.exists()
     folder.mkdir(exist_ok=True)
     sums = dict.fromkeys(KINDS, (0, 0))
     with ExitStack() as stack:
+        if made:
+            stack.callback(_remove_if_empty, folder)
         sinks = {}
         for level in LEVELS:
             file = stack.enter_context(whole_file(folder / f"{level}.{form}"))
@@ -79,6 +82,11 @@ def write_access_trace(
                 words, bits = sums[KINDS[index]]
                 sums[KINDS[index]] = words + int(table.rows.words[own].sum()), bits + int(table.bits[own].sum())
     return sums
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if not any(folder.iterdir()):  # interrupted: nothing is left behind
+        folder.rmdir()
 
 
 def check_format(form: str) -> None:
