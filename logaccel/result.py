@@ -308,8 +308,10 @@ def whole_file(path: str | Path) -> Iterator[BinaryIO]:
     Raises ConfigError for a device, pipe or folder: renaming would put a file in its place.
     """
     target = Path(path)
+    if target.is_dir():
+        raise ConfigError(f"{target}: is a folder, must be a file")
     if target.exists() and not target.is_file():
-        raise ConfigError(f"{target}: is there and no regular file, must be one")
+        raise ConfigError(f"{target}: is a device or a pipe, must be a file")
     try:
         descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     except OSError as error:  # name the file that the user asked for

@@ -358,9 +358,13 @@ def test_other_suffixes_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
+    figure = plot_result(result(architecture()))
     (tmp_path / "taken.png").mkdir()
-    with pytest.raises(OSError, match=r"taken\.png"):
-        save_figure(plot_result(result(architecture())), tmp_path / "taken.png")
+    with pytest.raises(ConfigError) as refusal:
+        save_figure(figure, tmp_path / "taken.png")
+    assert str(refusal.value) == f"{tmp_path / 'taken.png'}: is a folder, must be a file"
+    with pytest.raises(OSError, match=r"nowhere/figure\.png"):
+        save_figure(figure, tmp_path / "nowhere" / "figure.png")
     assert [path.name for path in tmp_path.iterdir()] == ["taken.png"]
 
 

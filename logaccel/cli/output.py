@@ -33,7 +33,7 @@ def check_folder(path: Path) -> None:
     if path.is_dir():
         raise ConfigError(f"{path}: is a folder, must be a file")
     if path.exists() and not path.is_file():
-        raise ConfigError(f"{path}: is there and no regular file, must be one")
+        raise ConfigError(f"{path}: is a device or a pipe, must be a file")
     if not path.resolve().parent.is_dir():
         raise ConfigError(f"{path}: no such folder: {path.resolve().parent}")
     if not os.access(path.resolve().parent, os.W_OK):
