@@ -86,7 +86,10 @@ def nested(model: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (outside, "initializer w: its data lies in another file; save the model with its data inside"),
+        (
+            outside,
+            "initializer w: external data: location: must be a file in the folder of the model, got '../../etc/passwd'",
+        ),
         (enormous, "initializer w: must have 0 … 268435456 elements, got the shape [1048576, 1048576, 1, 1]"),
         (untyped, "initializer w: data type 15 is not supported"),
         (misfit, "initializer w: [6, 4, 3, 2] does not fit its 864 bytes"),

@@ -276,12 +276,12 @@ def _reshape(self: _Importer, node: Operator) -> None:
             raise ValueError(f"axis: must be 1, got {node.attributes['axis']}")
         wanted: tuple[int, ...] = (prod(shape),)
     else:
-        if node.attributes.get("allowzero", 0):
-            raise ValueError("allowzero: must be 0")
         given = self.given(node, "shape", 1)
         if given is None or given.ndim != 1 or len(given) < 2:
             raise ValueError("shape must be a constant of at least two numbers, the batch first")
         sizes = [int(size) for size in given[1:]]
+        if node.attributes.get("allowzero", 0) and 0 in sizes:
+            raise ValueError("allowzero: must be 0 where a size is 0")
         sizes = [shape[axis] if size == 0 else size for axis, size in enumerate(sizes)]
         known = prod(size for size in sizes if size != -1)
         wanted = tuple(prod(shape) // known if size == -1 else size for size in sizes) if known > 0 else (0,)

@@ -1,19 +1,17 @@
-"""ONNX files as plain records: parsed, bounded, checked. Nothing in them is executed; external data is refused."""
+"""ONNX files as plain records: parsed, bounded, checked. Nothing in them is executed."""
 
-from math import isinf, isnan, prod
+from math import isinf, isnan
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from logaccel.errors import ConfigError, WorkloadError
+from logaccel.model.onnx_tensors import LARGEST_FILE_BYTES, TensorReader
 from logaccel.model.operators import Operator, OperatorGraph, with_unique_names
-from logaccel.workload.graph import MOST_ELEMENTS, Shape
+from logaccel.workload.graph import Shape
 
-LARGEST_FILE_BYTES = 2**31 - 1  # a protobuf message has no more
 MOST_NODES = 100_000
-_ITEM_BYTES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2}  # by ONNX data type
 
 
 def read_onnx(path: Path) -> OperatorGraph:
@@ -38,10 +36,11 @@ def read_onnx(path: Path) -> OperatorGraph:
         raise WorkloadError(f"{path}: is no ONNX file, or one without nodes")
     if len(graph.node) > MOST_NODES:
         raise WorkloadError(f"{path}: must have at most {MOST_NODES} nodes, got {len(graph.node)}")
+    tensors = TensorReader(path, faults)
     constants = {
         tensor.name: array
         for tensor in graph.initializer
-        if (array := _array(tensor, f"{path}: initializer {tensor.name}", faults)) is not None
+        if (array := tensors.array(tensor, f"{path}: initializer {tensor.name}")) is not None
     }
     initialized = {tensor.name for tensor in graph.initializer}
     if graph.sparse_initializer:
@@ -51,7 +50,7 @@ def read_onnx(path: Path) -> OperatorGraph:
         faults.append(f"{path}: must have one input and one output, got {len(inputs)} and {len(graph.output)}")
     shape = _image_shape(inputs[0], str(path), faults) if inputs else ()
     opset = next((known.version for known in model.opset_import if known.domain in ("", "ai.onnx")), 1)
-    nodes = with_unique_names([_node(node, i, opset, str(path), faults) for i, node in enumerate(graph.node)])
+    nodes = with_unique_names([_node(node, i, opset, str(path), tensors) for i, node in enumerate(graph.node)])
     if faults:
         raise WorkloadError("\n".join(faults))
     for node in nodes:
@@ -69,7 +68,7 @@ def _floats(value: Any) -> list[float]:
     return [part for part in (value if isinstance(value, list) else [value]) if isinstance(part, float)]
 
 
-def _node(node: Any, index: int, opset: int, subject: str, faults: list[str]) -> Operator:
+def _node(node: Any, index: int, opset: int, subject: str, tensors: TensorReader) -> Operator:
     name = node.name or (node.output[0] if node.output else f"node {index}")
     place = f"{subject}: node {name} ({node.op_type})"
     attributes: dict[str, Any] = {}
@@ -82,7 +81,7 @@ def _node(node: Any, index: int, opset: int, subject: str, faults: list[str]) ->
             case 3:
                 attributes[attribute.name] = attribute.s.decode("utf-8", "replace")
             case 4:
-                attributes[attribute.name] = _array(attribute.t, f"{place}: {attribute.name}", faults)
+                attributes[attribute.name] = tensors.array(attribute.t, f"{place}: {attribute.name}")
             case 6:
                 attributes[attribute.name] = [float(value) for value in attribute.floats]
             case 7:
@@ -92,41 +91,11 @@ def _node(node: Any, index: int, opset: int, subject: str, faults: list[str]) ->
     for key, value in attributes.items():
         endless = (key, node.op_type) in (("min", "Clip"), ("max", "Clip"), ("value_float", "Constant"))
         if any(isnan(part) or (isinf(part) and not endless) for part in _floats(value)):
-            faults.append(f"{place}: {key}: must be finite, got {value}")
+            tensors.faults.append(f"{place}: {key}: must be finite, got {value}")
     op = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
     if op == "Softmax" and opset < 13:
         attributes.setdefault("axis", 1)  # since then the default is the last one
     return Operator(op, name, tuple(node.input), tuple(node.output), attributes)
-
-
-def _array(tensor: Any, place: str, faults: list[str]) -> NDArray[Any] | None:
-    """Return a tensor's values; its sizes are checked against the bytes that are there before anything is made."""
-    from onnx import numpy_helper
-
-    if tensor.data_location == 1 or tensor.external_data:
-        faults.append(f"{place}: its data lies in another file; save the model with its data inside")
-        return None
-    count = prod(tensor.dims)
-    if any(size < 0 for size in tensor.dims) or count > MOST_ELEMENTS:
-        faults.append(f"{place}: must have 0 … {MOST_ELEMENTS} elements, got the shape {list(tensor.dims)}")
-        return None
-    if tensor.data_type not in _ITEM_BYTES:
-        faults.append(f"{place}: data type {tensor.data_type} is not supported")
-        return None
-    if tensor.HasField("raw_data") and len(tensor.raw_data) != count * _ITEM_BYTES[tensor.data_type]:
-        faults.append(f"{place}: {list(tensor.dims)} does not fit its {len(tensor.raw_data)} bytes")
-        return None
-    try:
-        values = np.asarray(numpy_helper.to_array(tensor))
-    except (ValueError, TypeError, AttributeError, OverflowError) as error:
-        faults.append(f"{place}: cannot be read: {' '.join(str(error).split())}")
-        return None
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        bounds = values[~np.isfinite(values)]
-        if values.size > 1 or np.isnan(bounds).any():
-            faults.append(f"{place}: must be finite, got {bounds.flat[0]}")
-            return None
-    return values
 
 
 def _image_shape(value: Any, subject: str, faults: list[str]) -> Shape:
