@@ -112,7 +112,7 @@ def test_mistakes_are_one_clear_message_and_exit_code_2(small_trace: Path, tmp_p
     assert "no such file, nor an architecture of that name" in refused("simulate", "shift_9b")
     assert "no such file, nor a network of that name" in refused("simulate", "--network", "nonet")
     assert "--trace and --network: give one of them" in refused("simulate", "-t", small_trace, "-n", "alexnet")
-    assert "--batch: goes with --network" in refused("simulate", "-b", 2)
+    assert "--batch: goes with a network; a trace has its own batch" in refused("simulate", "-b", 2)
     assert "--json and --csv: give one of them" in refused("simulate", "--json", "--csv")
     assert "no such folder" in refused("simulate", "-t", small_trace, "-o", tmp_path / "no" / "x.json")
     assert "is a folder" in refused("simulate", "-t", small_trace, "-o", tmp_path)

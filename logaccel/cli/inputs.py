@@ -26,7 +26,7 @@ def load_workload(trace: Path | None, network: str | None, batch: int | None) ->
             return load_onnx(network).graph
         return load_network(network, batch)
     if batch is not None:
-        raise ConfigError("--batch: goes with --network; a trace has its own batch")
+        raise ConfigError("--batch: goes with a network; a trace has its own batch")
     from logaccel.trace import load_trace
 
     return load_trace(trace)

@@ -7,7 +7,7 @@ import typer
 
 from logaccel.cli.app import app
 from logaccel.cli.inputs import is_graph, load_architectures, load_workload
-from logaccel.cli.options import BatchOption, SetOption
+from logaccel.cli.options import SetOption
 from logaccel.cli.output import check_folder
 
 
@@ -18,7 +18,9 @@ def map_command(
         str, typer.Option("--arch", "-a", help="architecture with a memory: a shipped name or a YAML file")
     ],
     layer: Annotated[str | None, typer.Option("--layer", "-l", help="one layer; default: all")] = None,
-    batch: BatchOption = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", "-b", min=1, help="images of a network; a trace has its own batch")
+    ] = None,
     settings: SetOption = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="write the mappings as JSON as well")

@@ -8,7 +8,11 @@ import typer
 from logaccel.cli.app import app
 from logaccel.cli.inputs import load_architectures, open_array
 from logaccel.cli.options import (
+    DEFAULT_ARCH,
+    FORMATS,
+    OUTPUT,
     ActivationBitsOption,
+    ArchOption,
     BackendOption,
     ChannelScalesOption,
     CorrectBiasOption,
@@ -25,15 +29,15 @@ from logaccel.errors import ConfigError
 
 CALIBRATION_IMAGES = 16
 
+ModelArgument = Annotated[Path, typer.Argument(help="trained network (.onnx)")]
+
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="trained network (.onnx)")],
-    images: Annotated[Path, typer.Argument(help="images (.npy), N first, normalised as the network expects")],
+    model: ModelArgument,
+    images: Annotated[Path, typer.Argument(help="images (.npy), N first, normalised as in training")],
     labels: Annotated[Path | None, typer.Argument(help="classes (.npy), one an image")] = None,
-    arch: Annotated[str, typer.Option("--arch", "-a", help="architecture: a shipped name or a YAML file")] = (
-        "shift_4b_16x16"
-    ),
+    arch: ArchOption = DEFAULT_ARCH,
     settings: SetOption = None,
     batch: Annotated[int, typer.Option("--batch", "-b", min=1, help="images in memory at a time")] = 32,
     engine: EngineOption = "fold",
@@ -42,7 +46,8 @@ def evaluate(
         bool, typer.Option("--float/--no-float", help="run the float network beside it: agreement, signal to noise")
     ] = True,
     calibration: Annotated[
-        Path | None, typer.Option(help="images (.npy) to calibrate on; default: the first 16")
+        Path | None,
+        typer.Option(help="images (.npy) to calibrate on; default: the first 16", rich_help_panel=FORMATS),
     ] = None,
     method: MethodOption = "least_squares",
     percentile: PercentileOption = 99.99,
@@ -51,10 +56,15 @@ def evaluate(
     activation_bits: ActivationBitsOption = None,
     correct_bias: CorrectBiasOption = False,
     formats: Annotated[
-        Path | None, typer.Option(help="formats (.yaml) of an earlier run, instead of calibrating")
+        Path | None,
+        typer.Option(help="formats (.yaml) of an earlier run, instead of calibrating", rich_help_panel=FORMATS),
     ] = None,
-    save_formats: Annotated[Path | None, typer.Option(help="write the formats (.yaml)")] = None,
-    state: Annotated[Path | None, typer.Option(help="file to go on from after an interruption")] = None,
+    save_formats: Annotated[
+        Path | None, typer.Option(help="write the formats (.yaml)", rich_help_panel=FORMATS)
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="file to go on from after an interruption", rich_help_panel=OUTPUT)
+    ] = None,
     as_json: JsonOption = False,
     output: OutputOption = None,
 ) -> None:
@@ -103,12 +113,10 @@ def evaluate(
 
 @app.command()
 def calibrate(
-    model: Annotated[Path, typer.Argument(help="trained network (.onnx)")],
+    model: ModelArgument,
     images: Annotated[Path, typer.Argument(help="images to calibrate on (.npy), N first, normalised as in training")],
     output: Annotated[Path, typer.Option("--output", "-o", help="formats to write (.yaml), for `evaluate --formats`")],
-    arch: Annotated[str, typer.Option("--arch", "-a", help="architecture: a shipped name or a YAML file")] = (
-        "shift_4b_16x16"
-    ),
+    arch: ArchOption = DEFAULT_ARCH,
     settings: SetOption = None,
     method: MethodOption = "least_squares",
     percentile: PercentileOption = 99.99,

@@ -7,7 +7,7 @@ import typer
 
 from logaccel.cli.app import app, rtl_app
 from logaccel.cli.inputs import load_architectures
-from logaccel.cli.options import ImagesOption, LayerOption, SetOption, TraceOption
+from logaccel.cli.options import ArchArgument, ImagesOption, LayerOption, SetOption, TraceOption
 from logaccel.cli.output import DIFFERENT, check_folder, progress
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @rtl_app.command("export")
 def rtl_export(
-    arch: Annotated[str, typer.Argument(help="architecture: a shipped name or a YAML file")],
+    arch: ArchArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="folder to make; it must not exist")],
     trace: TraceOption = None,
     layer: LayerOption = None,
@@ -33,7 +33,7 @@ def rtl_export(
 
 @rtl_app.command("verify")
 def rtl_verify(
-    arch: Annotated[str, typer.Argument(help="architecture: a shipped name or a YAML file")],
+    arch: ArchArgument,
     trace: TraceOption = None,
     layer: LayerOption = None,
     images: ImagesOption = 1,

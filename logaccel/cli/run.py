@@ -9,7 +9,10 @@ from logaccel.cli.app import app
 from logaccel.cli.drawing import Drawing
 from logaccel.cli.inputs import is_graph, load_architectures, load_workload
 from logaccel.cli.options import (
+    DEFAULT_ARCH,
+    RECORDS,
     AccessTraceOption,
+    ArchArgument,
     BackendOption,
     BatchOption,
     CsvOption,
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def simulate(
-    arch: Annotated[str, typer.Argument(help="architecture: a shipped name or a YAML file")] = "shift_4b_16x16",
+    arch: ArchArgument = DEFAULT_ARCH,
     trace: TraceOption = None,
     network: NetworkOption = None,
     batch: BatchOption = None,
@@ -54,10 +57,18 @@ def simulate(
     access_trace: AccessTraceOption = None,
     trace_format: TraceFormatOption = "csv",
     waveform: Annotated[
-        Path | None, typer.Option(help="write every PE register of one fold (.vcd); needs --engine register")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="write every PE register of one fold (.vcd); needs --engine register",
+            rich_help_panel=RECORDS,
+        ),
     ] = None,
     layer: RecordedLayerOption = None,
-    fold: Annotated[int | None, typer.Option("--fold", "-f", min=0, help="the fold of --waveform; default: 0")] = None,
+    fold: Annotated[
+        int | None,
+        typer.Option("--fold", "-f", min=0, help="the fold of --waveform; default: 0", rich_help_panel=RECORDS),
+    ] = None,
 ) -> None:
     """Run one workload on one architecture."""
     from logaccel.simulation import simulate as run
