@@ -64,8 +64,8 @@ class Builder:
         return None
 
     def scale(self, node: LayerNode, factor: Floats, shift: Floats) -> bool:
-        """Fold y = x · factor[m] + shift[m] into a layer; False where a residual stands between."""
-        if len(node.inputs) > 1:
+        """Fold y = x · factor[m] + shift[m] into a layer; False where a residual would have to be scaled too."""
+        if len(node.inputs) > 1 and (factor != 1).any():
             return False
         weights, bias = (part.astype(np.float64) for part in self.parameters[node.name])
         turned = factor.reshape(-1, *[1] * (weights.ndim - 1))

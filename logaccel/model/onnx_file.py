@@ -58,7 +58,9 @@ def read_onnx(path: Path) -> OperatorGraph:
             value = next((node.attributes[key] for key in _CONSTANTS if key in node.attributes), None)
             if value is not None:
                 constants[node.outputs[0]] = np.asarray(value)
-    return OperatorGraph(str(path), path.stem, inputs[0].name, shape, graph.output[0].name, nodes, constants)
+    first = inputs[0].type.tensor_type.shape.dim[0]
+    batch = max(first.dim_value, 0)
+    return OperatorGraph(str(path), path.stem, inputs[0].name, shape, graph.output[0].name, nodes, constants, batch)
 
 
 _CONSTANTS = ("value", "value_float", "value_floats", "value_int", "value_ints")

@@ -32,7 +32,7 @@ class Operator:
 
 @dataclass(frozen=True, eq=False)
 class OperatorGraph:
-    """Operators in an order in which they can run. input_shape is that of one image."""
+    """Operators in an order in which they can run. input_shape is that of one image; batch 0: open."""
 
     subject: str
     name: str
@@ -41,6 +41,7 @@ class OperatorGraph:
     output_name: str
     nodes: tuple[Operator, ...]
     constants: dict[str, NDArray[Any]]
+    batch: int = 0
 
 
 def with_unique_names(nodes: list[Operator]) -> tuple[Operator, ...]:
