@@ -1,10 +1,20 @@
 """Cycles, activity and energy of one layer (of its folds, or of its tiles where there is a memory) or other node."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from logaccel.arch import Architecture
-from logaccel.cost import CostProfile, Energy, MemoryEnergy, layer_energy, memory_energy
+from logaccel.cost import (
+    Area,
+    CostProfile,
+    Energy,
+    MemoryEnergy,
+    array_area,
+    layer_energy,
+    memory_energy,
+    scratchpad_area_um2,
+)
 from logaccel.cost.post import post_area_um2, post_energy_pj
 from logaccel.formats import Format
 from logaccel.memory.accounting import Traffic, count_work
@@ -185,6 +195,18 @@ def cost_between_layers(
             )
         )
     return tuple(found)
+
+
+def machine_area(
+    profile: CostProfile, arch: Architecture, archs: Sequence[Architecture], lanes_more_um2: float = 0.0
+) -> Area:
+    """Return the area of an array that runs every layer, its lanes and its scratchpads.
+
+    archs: as the layers see the architecture. lanes_more_um2: what lies in the lanes beside the layers' own parts.
+    """
+    area = array_area(profile, arch, archs)
+    lanes = area.um2["post_processing"] + lanes_more_um2
+    return replace(area, um2=area.um2 | {"post_processing": lanes}, scratchpad_um2=scratchpad_area_um2(profile, arch))
 
 
 def area_between_layers(

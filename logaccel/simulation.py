@@ -1,7 +1,7 @@
 """The pipeline: quantize → run → post-process → price → result, layer by layer. Readable in a minute."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -10,8 +10,16 @@ from numpy.typing import NDArray
 
 from logaccel import __version__
 from logaccel.arch import Architecture
-from logaccel.cost import array_area, bits_moved, load_profile, memory_prices, memory_provenance, scratchpad_area_um2
-from logaccel.costed import PlannedLayer, PostResult, Prices, area_between_layers, cost_between_layers, cost_layer
+from logaccel.cost import bits_moved, load_profile, memory_prices, memory_provenance
+from logaccel.costed import (
+    PlannedLayer,
+    PostResult,
+    Prices,
+    area_between_layers,
+    cost_between_layers,
+    cost_layer,
+    machine_area,
+)
 from logaccel.engine import fold_level, register_level
 from logaccel.engine.job import LayerJob, LayerRun
 from logaccel.engine.post import post_process
@@ -109,11 +117,10 @@ def simulate(
     if progress is not None:
         progress(done, network.macs, "")
     between: tuple[PostResult, ...] = ()
-    area = replace(array_area(profile, arch, archs), scratchpad_um2=scratchpad_area_um2(profile, arch))
+    lanes_more_um2 = 0.0
     if graph is not None and tensors is not None and arch.timing == "physical":
         between = cost_between_layers(graph, network.batch, arch, tensors, prices)
-        lanes = area.um2["post_processing"] + area_between_layers(graph, arch, tensors, profile)
-        area = replace(area, um2=area.um2 | {"post_processing": lanes})
+        lanes_more_um2 = area_between_layers(graph, arch, tensors, profile)
     return SimulationResult(
         arch=arch,
         network=network.name,
@@ -121,7 +128,7 @@ def simulate(
         engine=engine,
         chained=chained,
         layers=tuple(results),
-        area=area,
+        area=machine_area(profile, arch, archs, lanes_more_um2),
         accuracy=_accuracy(trace, results[-1]) if trace is not None else None,
         version=__version__,
         notes=_notes(workload, chained, arch),

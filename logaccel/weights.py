@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from logaccel import __version__
 from logaccel.arch import Architecture
 from logaccel.errors import ConfigError
 from logaccel.formats import Format, LinearWord, LogWord
@@ -149,7 +150,8 @@ class WeightStatistics:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return {"network": self.network, "layers": [layer.to_dict() for layer in self.layers]}
+        layers = [layer.to_dict() for layer in self.layers]
+        return {"logaccel_version": __version__, "network": self.network, "layers": layers}
 
     def to_json(self, path: str | Path) -> None:
         """Write `to_dict()` to a file, whole or not at all."""

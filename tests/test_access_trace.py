@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import json
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
@@ -286,7 +287,13 @@ def rows_of(folder: Path, level: str) -> list[dict[str, str]]:
 def test_files_hold_what_the_report_counts(tmp_path: Path, dataflow: str) -> None:
     result = result_of(dataflow)
     sums = write_access_trace(result, tmp_path / "trace")
-    assert sorted(path.name for path in (tmp_path / "trace").iterdir()) == sorted(f"{name}.csv" for name in LEVELS)
+    assert sorted(path.name for path in (tmp_path / "trace").iterdir()) == sorted(
+        ["trace.json", *(f"{name}.csv" for name in LEVELS)]
+    )
+    told = json.loads((tmp_path / "trace" / "trace.json").read_text())
+    assert told["architecture"]["name"] == result.arch.name and told["logaccel_version"] == result.version
+    counted = {(own["level"], own["access"], own["operand"]): (own["words"], own["bits"]) for own in told["sums"]}
+    assert counted == {(kind.level, kind.access, kind.operand): own for kind, own in sums.items()}
     found: Counter[tuple[str, str, str, str]] = Counter()
     start = {
         layer.name: sum(other.total_cycles for other in result.layers[:i]) for i, layer in enumerate(result.layers)

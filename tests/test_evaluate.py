@@ -1,5 +1,6 @@
 """`logaccel evaluate` and `logaccel trace capture`: output, messages, exit codes, going on after Ctrl-C."""
 
+import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Any
 import graph_cases
 import numpy as np
 import pytest
+import yaml
 from graph_cases import AFTER, CONSTANTS, STEM, helper, normal, residual_net, save
 
+import logaccel
 from logaccel import load_arch, load_trace, simulate
 from logaccel.cli import main
 from logaccel.evaluation import Calibration, GraphRun, calibrate, evaluate, load_formats
@@ -132,7 +135,35 @@ def test_evaluate_prints_what_the_library_returns(folder: Path, command: Command
         assert one.pop("snr_db") == pytest.approx(other.pop("snr_db"), rel=1e-6) and one == other
     assert again == wanted
     code, said, _ = command("evaluate", *files)
-    assert code == 0 and "10 images" in said and "float_top1" in said and "/second/Conv" in said
+    assert code == 0 and "10 images" in said and "float" in said and "/second/Conv" in said and "difference" in said
+    row = next(line for line in said.splitlines() if line.startswith("top-1  "))
+    shares = [100 * wanted[key] for key in ("top1", "top1_error", "float_top1", "float_top1_error")]
+    assert "{:.1f} ± {:.1f} {:.1f} ± {:.1f}".format(*shares) in " ".join(row.split())
+    code, said, _ = command("evaluate", *files, "--csv")
+    rows = list(csv.DictReader(said.splitlines()))
+    assert code == 0 and [row["node"] for row in rows] == [
+        node["name"] for node in json.loads((folder / "r.json").read_text())["nodes"]
+    ]
+    assert {row["architecture"] for row in rows} == {"shift_4b_16x16"} and rows[0]["images"] == "10"
+
+
+def test_a_result_names_version_configuration_formats_and_prices(folder: Path, command: Commands) -> None:
+    model, images = folder / "net.onnx", folder / "images.npy"
+    arch = load_arch("shift_4b_16x16_memory")
+    code, said, _ = command("evaluate", model, images, "-a", arch.name, "--json", "--save-formats", folder / "f.yaml")
+    tree = json.loads(said)
+    assert code == 0 and tree["logaccel_version"] == logaccel.__version__ and tree["engine"] == "fold"
+    assert tree["architecture"] == json.loads(json.dumps(arch.model_dump()))
+    assert tree["cost"]["profile"] == arch.cost_profile and tree["cost_of_memory"]["profile"] == arch.cost_profile
+    text = (folder / "f.yaml").read_text()
+    origin = f"# logaccel {logaccel.__version__}: shift_4b_16x16_memory, least_squares on 10 images"
+    assert text.splitlines()[0] == origin
+    assert tree["formats"] == {key: value for key, value in yaml.safe_load(text).items() if key != "network"}
+    # An array without a network between its layers is smaller; scratchpads are in the area of the system alone.
+    alone = simulate(load_onnx(model).graph.network(1), arch).area
+    assert tree["area_array_um2"] >= alone.array_um2 and (tree["area_system_um2"] is None) == (alone.system_um2 is None)
+    whole = simulate(load_onnx(model).graph, arch).area
+    assert (tree["area_array_um2"], tree["area_system_um2"]) == (whole.array_um2, whole.system_um2)
 
 
 def test_differences_are_paired(folder: Path) -> None:
@@ -168,7 +199,7 @@ def test_evaluate_without_the_float_network(folder: Path, command: Commands) -> 
     code, said, error = command("evaluate", *files, "--state", folder / "s")
     assert (code, said) == (2, "") and error.startswith(f"error: {folder / 's'}: belongs to another evaluation")
     code, said, _ = command("evaluate", *files, "--no-float")
-    assert code == 0 and "top1 " in said and "float_top1" not in said and "agreement" not in said
+    assert code == 0 and "top-1 " in said and "difference" not in said and "agreement" not in said
 
 
 def test_evaluate_goes_on_after_an_interruption(

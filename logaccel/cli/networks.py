@@ -16,6 +16,7 @@ from logaccel.cli.options import (
     BackendOption,
     ChannelScalesOption,
     CorrectBiasOption,
+    CsvOption,
     EngineOption,
     JsonOption,
     MethodOption,
@@ -24,7 +25,7 @@ from logaccel.cli.options import (
     SetOption,
     WeightBitsOption,
 )
-from logaccel.cli.output import check_folder, interruptible, print_json, progress
+from logaccel.cli.output import check_folder, check_targets, emit, interruptible, progress
 from logaccel.errors import ConfigError
 
 CALIBRATION_IMAGES = 16
@@ -66,15 +67,17 @@ def evaluate(
         Path | None, typer.Option(help="file to go on from after an interruption", rich_help_panel=OUTPUT)
     ] = None,
     as_json: JsonOption = False,
+    as_csv: CsvOption = False,
     output: OutputOption = None,
 ) -> None:
     """Run a trained network on the simulated machine: accuracy, agreement, cycles and energy per image."""
     from logaccel import evaluation
     from logaccel.evaluation.formats import check_images
     from logaccel.model.onnx_import import load_onnx
-    from logaccel.result import write_whole
+    from logaccel.report.evaluation import evaluation_csv, evaluation_renderables
 
-    for path in (output, save_formats, state):
+    check_targets(as_json, as_csv, output, None)
+    for path in (save_formats, state):
         if path is not None:
             check_folder(path)
     accelerator, network, data = load_architectures([arch], settings)[0], load_onnx(model), open_array(images)
@@ -84,31 +87,23 @@ def evaluate(
     if formats is not None:
         if wanted != evaluation.Calibration():
             raise ConfigError(f"--formats {formats}: holds what a calibration chose; leave out how to calibrate")
-        chosen = evaluation.load_formats(formats)
+        chosen, origin = evaluation.load_formats(formats), f"{accelerator.name}, from {formats.name}"
     else:
         check_images(data[:1], shape, str(images))
         samples = data[:CALIBRATION_IMAGES] if calibration is None else open_array(calibration)
         samples = check_images(samples, shape, str(images if calibration is None else calibration))
         chosen = evaluation.calibrate(network, accelerator, samples, wanted)
+        origin = f"{accelerator.name}, {wanted.summary()} on {len(samples)} images"
     run = evaluation.GraphRun(network, accelerator, chosen, engine, backend)
     if save_formats is not None:
-        evaluation.save_formats(chosen, network.name, save_formats)
+        evaluation.save_formats(chosen, network.name, save_formats, origin)
     with interruptible(state), progress() as report:
         result = evaluation.evaluate(
             run, data, None if labels is None else open_array(labels), batch=batch, float_network=compare,
             state=state,
             progress=lambda done, total: report(done / total, f"{done} of {total} images"),
         )  # fmt: skip
-    if output is not None and as_json:
-        import json
-
-        write_whole(output, json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n")
-    elif as_json:
-        print_json(result.to_dict())
-    elif output is not None:
-        write_whole(output, result.summary() + "\n")
-    else:
-        typer.echo(result.summary())
+    emit(result, as_json, evaluation_csv if as_csv else None, evaluation_renderables, output)
 
 
 @app.command()
@@ -136,6 +131,7 @@ def calibrate(
     accelerator, network = load_architectures([arch], settings)[0], load_onnx(model)
     samples = check_images(open_array(images), network.graph.input_shape, str(images))
     chosen = evaluation.calibrate(network, accelerator, samples, wanted)
-    evaluation.save_formats(chosen, network.name, output)
+    origin = f"{accelerator.name}, {wanted.summary()} on {len(samples)} images"
+    evaluation.save_formats(chosen, network.name, output, origin)
     typer.echo(f"{output}: {network.name} on {accelerator.name}, {len(samples)} images\n")
     typer.echo(formats_summary(chosen, network.graph))

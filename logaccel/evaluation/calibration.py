@@ -52,6 +52,14 @@ class Calibration:
     activation_bits: float | None = None
     correct_bias: bool = False
 
+    def summary(self) -> str:
+        """Return the choices in a line; defaults are left out, but for the method."""
+        parts = [f"percentile {self.percentile:g}" if self.method == "percentile" else self.method]
+        parts += [f"channel scales {self.channel_scales}"] * (self.channel_scales != "none")
+        budgets = ((self.weight_bits, "a weight"), (self.activation_bits, "an ifmap's value"))
+        parts += [f"{bits:g} bits {what}" for bits, what in budgets if bits is not None]
+        return ", ".join(parts + ["corrected biases"] * self.correct_bias)
+
     def __post_init__(self) -> None:
         """Check the settings."""
         if self.method not in METHODS:

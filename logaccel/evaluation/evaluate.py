@@ -12,15 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from logaccel.cost import load_profile, memory_prices
-from logaccel.costed import Prices, cost_between_layers, cost_layer
+from logaccel import __version__
+from logaccel.arch import Architecture
+from logaccel.cost import Area, MemoryProvenance, Provenance, load_profile, memory_prices, memory_provenance
+from logaccel.costed import Prices, area_between_layers, cost_between_layers, cost_layer, machine_area
 from logaccel.errors import ConfigError, TraceError
 from logaccel.evaluation.float_network import FloatNetwork
-from logaccel.evaluation.formats import check_images
+from logaccel.evaluation.formats import GraphFormats, check_images, formats_tree
 from logaccel.evaluation.run import GraphRun, NodeRun
 from logaccel.formats.encode import decode
 from logaccel.metrics import error_powers
-from logaccel.result import write_whole
+from logaccel.result import SCHEMA_VERSION, write_whole
 from logaccel.schedule.activity import count_activity
 from logaccel.trace import Tensor
 
@@ -63,6 +65,16 @@ class Sums:
 
 
 @dataclass(frozen=True)
+class ImageCosts:
+    """Cycles and energy of one image by node, area of the machine, and where the prices come from."""
+
+    nodes: dict[str, dict[str, Any]]
+    area: Area
+    sources: tuple[Provenance, ...]
+    source_of_memory: MemoryProvenance | None  # None: no system figures
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Accuracy and cost of a model on an architecture. Shares are of `images`; *_error are standard errors.
 
@@ -71,13 +83,16 @@ class Evaluation:
     """
 
     network: str
-    arch: str
+    arch: Architecture  # with the settings of layers that the formats brought
+    engine: str
+    formats: GraphFormats
     sums: Sums
-    costs: dict[str, dict[str, Any]]  # of one image, by node
+    costs: ImageCosts
     layers: tuple[str, ...]  # the nodes on the array
     labelled: bool
     off_array: tuple[str, ...]
     compared: bool = True  # with the float network
+    version: str = __version__
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, units in the keys."""
@@ -87,7 +102,14 @@ class Evaluation:
             shares |= {"top1": sums.top1, "top5": sums.top5}
         if self.labelled and self.compared:
             shares |= {"float_top1": sums.float_top1, "float_top5": sums.float_top5}
-        tree: dict[str, Any] = {"network": self.network, "arch": self.arch, "images": images}
+        tree: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "logaccel_version": self.version,
+            "network": self.network,
+            "arch": self.arch.name,
+            "engine": self.engine,
+            "images": images,
+        }
         for key, count in shares.items():
             share = count / images
             tree[key] = share
@@ -97,11 +119,12 @@ class Evaluation:
                 mean = (won - lost) / images
                 tree[f"{key}_difference"] = mean
                 tree[f"{key}_difference_error"] = math.sqrt(((won + lost) / images - mean * mean) / images)
-        costs = self.costs.values()
+        costs = self.costs.nodes.values()
         tree["cycles_per_image"] = sum(cost["cycles"] for cost in costs)
         tree["energy_array_pj_per_image"] = sum(cost["energy_array_pj"] for cost in costs)
         if all("energy_system_pj" in cost for cost in costs):
             tree["energy_system_pj_per_image"] = sum(cost["energy_system_pj"] for cost in costs)
+        tree["area_array_um2"], tree["area_system_um2"] = self.costs.area.array_um2, self.costs.area.system_um2
         tree["off_array"] = list(self.off_array)
         tree["notes"] = [NOTE]
         tree["nodes"] = [
@@ -110,35 +133,27 @@ class Evaluation:
                 "snr_db": _decibel(own),
                 "saturated_share": own.saturated / own.values,
                 "clipped_accumulations": own.clipped if name in self.layers else None,
-                **self.costs.get(name, {}),
+                **self.costs.nodes.get(name, {}),
             }
             for name, own in sums.nodes.items()
         ]
+        memory = self.costs.source_of_memory
+        tree["cost"] = self.costs.area.provenance.to_dict()
+        tree["cost_of_memory"] = None if memory is None else asdict(memory)
+        tree["formats"] = formats_tree(self.formats)
+        tree["architecture"] = self.arch.model_dump()
         return tree
 
+    def to_json(self, path: str | Path) -> None:
+        """Write `to_dict()` to a file, whole or not at all."""
+        write_whole(path, json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
+
     def summary(self) -> str:
-        """Return the result as text."""
-        tree = self.to_dict()
-        lines = [f"{self.network} on {self.arch}: {self.sums.images} images"]
-        for key in (
-            "top1", "float_top1", "top1_difference", "top5", "float_top5", "top5_difference", "top1_agreement",
-        ):  # fmt: skip
-            if key in tree:
-                lines.append(f"  {key:15} {tree[key]:8.2%} ± {tree[f'{key}_error']:.2%}")
-        lines.append(f"  cycles per image {tree['cycles_per_image']:,}")
-        lines.append(f"  array energy per image {tree['energy_array_pj_per_image'] / 1e6:.3f} µJ")
-        if "energy_system_pj_per_image" in tree:
-            lines.append(f"  system energy per image {tree['energy_system_pj_per_image'] / 1e6:.3f} µJ")
-        lines.append(f"  {'node':32} {'SNR dB':>8} {'saturated':>10} {'clipped':>9} {'cycles':>12}")
-        for node in tree["nodes"]:
-            snr = "" if node["snr_db"] is None else f"{node['snr_db']:.2f}"
-            clipped = "" if node["clipped_accumulations"] is None else node["clipped_accumulations"]
-            cycles = f"{node['cycles']:,}" if "cycles" in node else ""
-            lines.append(
-                f"  {node['name'][-32:]:32} {snr:>8} {node['saturated_share']:10.3%} {clipped:>9} {cycles:>12}"
-            )
-        off = ", ".join(self.off_array) or "none"
-        return "\n".join([*lines, f"  off the array, in float: {off}", f"  {NOTE}"])
+        """Return the tables as text."""
+        from logaccel.report.evaluation import evaluation_renderables
+        from logaccel.report.text import plain_text
+
+        return plain_text(evaluation_renderables(self))
 
 
 def evaluate(
@@ -180,7 +195,16 @@ def evaluate(
     layers = tuple(node.name for node in graph.layer_nodes)
     floats = tuple(node.name for node in graph.nodes if type(node).__name__ == "FloatOp")
     return Evaluation(
-        graph.name, run.arch.name, sums, _costs(run, sums), layers, labels is not None, floats, float_network
+        network=graph.name,
+        arch=run.arch,
+        engine=run.engine,
+        formats=run.formats,
+        sums=sums,
+        costs=_costs(run, sums),
+        layers=layers,
+        labelled=labels is not None,
+        off_array=floats,
+        compared=float_network,
     )
 
 
@@ -229,21 +253,24 @@ def _hits(logits: NDArray[Any], labels: NDArray[np.int64], places: int) -> NDArr
     return np.asarray((order == labels[:, None]).any(axis=1))
 
 
-def _costs(run: GraphRun, sums: Sums) -> dict[str, dict[str, Any]]:
-    """Return cycles and energy of one image by node; live products are the mean over the images, rounded."""
-    profile, graph = load_profile(run.arch.cost_profile), run.model.graph
-    prices = Prices(profile, memory_prices(profile, run.arch, run.archs.values()))
-    costs = {}
+def _costs(run: GraphRun, sums: Sums) -> ImageCosts:
+    """Return what one image costs; live products are the mean over the images, rounded."""
+    profile, graph, archs = load_profile(run.arch.cost_profile), run.model.graph, tuple(run.archs.values())
+    prices = Prices(profile, memory_prices(profile, run.arch, archs))
+    costs, sources = {}, []
     for planned in run.planned():
         name = planned.layer.name
         live = round(sums.nodes[name].live_products / sums.images)
         cost = cost_layer(planned, planned.folds.compute_cycles, count_activity(planned.folds, live), prices)
         costs[name] = _figures(cost.total_cycles, cost.energy.array_pj, cost.energy.system_pj)
+        sources.append(cost.energy.provenance)
     for work in cost_between_layers(graph, 1, run.arch, run.formats.tensors, prices):
         own = _figures(work.total_cycles, work.energy_pj, work.energy_system_pj)
         known = costs.get(work.name, {})  # a residual belongs to its layer
         costs[work.name] = {key: value + known.get(key, 0) for key, value in own.items()}
-    return costs
+    between_um2 = area_between_layers(graph, run.arch, run.formats.tensors, profile)
+    area = machine_area(profile, run.arch, archs, between_um2)
+    return ImageCosts(costs, area, (area.provenance, *sources), memory_provenance(profile, run.arch))
 
 
 def _figures(cycles: int, array_pj: float, system_pj: float | None) -> dict[str, Any]:

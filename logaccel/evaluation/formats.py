@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 from pydantic import Field, ValidationError
 
+from logaccel import __version__
 from logaccel.arch import Architecture, LayerSettings
 from logaccel.errors import ConfigError, TraceError
 from logaccel.formats import Format, LinearWord, LogWord
@@ -66,9 +67,17 @@ class _FormatsFile(Section):
     biases: dict[str, Annotated[Numbers, Field(strict=False)]] = {}
 
 
-def save_formats(formats: GraphFormats, network: str, path: str | Path) -> None:
-    """Write formats as YAML, whole or not at all."""
-    tree: dict[str, Any] = {"network": network}
+def save_formats(formats: GraphFormats, network: str, path: str | Path, origin: str = "") -> None:
+    """Write formats as YAML, whole or not at all, below a comment that names the version, and where they come from."""
+    tree = {"network": network} | formats_tree(formats)
+    text = yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
+    head = f"logaccel {__version__}" + (f": {origin}" if origin else "")
+    write_whole(path, f"# {' '.join(head.split())}\n{text}")
+
+
+def formats_tree(formats: GraphFormats) -> dict[str, Any]:
+    """Return formats as plain values; what is the same as without calibration is left out."""
+    tree: dict[str, Any] = {}
     if formats.layers:
         tree["layers"] = {name: own.model_dump(exclude_none=True) for name, own in formats.layers.items()}
     tree["tensors"] = {name: chosen.model_dump() for name, chosen in formats.tensors.items()}
@@ -76,7 +85,7 @@ def save_formats(formats: GraphFormats, network: str, path: str | Path) -> None:
     for key, own in (("scales", formats.scales), ("biases", formats.biases)):
         if own:
             tree[key] = {name: list(values) for name, values in own.items()}
-    write_whole(path, yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120))
+    return tree
 
 
 def load_formats(path: str | Path) -> GraphFormats:

@@ -76,7 +76,7 @@ class GraphRun:
             raise ConfigError(f"engine: must be fold or register, got {engine!r}")
         if backend not in ("kernel", "blas"):
             raise ConfigError(f"backend: must be kernel or blas, got {backend!r}")
-        self.model, self.arch, self.formats = model, arch, formats
+        self.model, self.arch, self.formats, self.engine = model, arch, formats, engine
         layers = model.graph.layers
         self.archs = dict(zip((layer.name for layer in layers), layer_architectures(arch, layers), strict=True))
         if any(own.dataflow == "auto" for own in self.archs.values()):

@@ -4,6 +4,7 @@ Columns: cycle (of the run), layer, access (read, write), operand (ifmap, filter
 scratchpad; byte of DRAM), words (that follow one another from there), bits (of all of them).
 """
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from logaccel.result import SimulationResult, whole_file
 
 Format = Literal["csv", "parquet"]
 COLUMNS = ("cycle", "layer", "access", "operand", "address", "words", "bits")
+MANIFEST = "trace.json"
 ALIGNED_BYTES = 64  # every tensor starts on such a boundary of DRAM
 
 
@@ -60,6 +62,8 @@ def write_access_trace(
 ) -> dict[Kind, tuple[int, int]]:
     """Write ifmap, filter, ofmap and dram files into a folder, all or none; return words and bits of every kind.
 
+    `trace.json` beside them says what was run, and the sums.
+
     Raises ConfigError without a memory, for an unknown layer, or where Parquet's library is not installed.
     """
     chosen_layers(result, layer)
@@ -71,6 +75,7 @@ def write_access_trace(
     with ExitStack() as stack:
         if made:
             stack.callback(_remove_if_empty, folder)
+        manifest = stack.enter_context(whole_file(folder / MANIFEST))
         sinks = {}
         for level in LEVELS:
             file = stack.enter_context(whole_file(folder / f"{level}.{form}"))
@@ -81,7 +86,24 @@ def write_access_trace(
                 own = table.rows.kind == index
                 words, bits = sums[KINDS[index]]
                 sums[KINDS[index]] = words + int(table.rows.words[own].sum()), bits + int(table.bits[own].sum())
+        manifest.write((json.dumps(_manifest(result, layer, sums), indent=2) + "\n").encode())
     return sums
+
+
+def _manifest(result: SimulationResult, layer: str | None, sums: dict[Kind, tuple[int, int]]) -> dict[str, Any]:
+    return {
+        "logaccel_version": result.version,
+        "network": result.network,
+        "batch": result.batch,
+        "layers": [item.name for item, _ in chosen_layers(result, layer)],
+        "columns": list(COLUMNS),
+        "sums": [
+            {"level": kind.level, "access": kind.access, "operand": kind.operand, "words": words, "bits": bits}
+            for kind, (words, bits) in sums.items()
+        ],
+        "cost_profile": result.arch.cost_profile,
+        "architecture": result.arch.model_dump(),
+    }
 
 
 def _remove_if_empty(folder: Path) -> None:

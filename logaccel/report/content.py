@@ -1,6 +1,6 @@
 """What the reports say: tables and remarks as data, shared by text and HTML."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -291,7 +291,7 @@ def comparison_notes(comparison: "Comparison") -> list[str]:
         if comparison.chained_rows is not None:
             lines.append("chained: each layer fed the codes that the layer before it produced on the machine")
         lines.append("agreement: same top-1 class as the float network; accuracy: same class as the label")
-    return [*lines, *provenance_lines(comparison.rows), *notes_of(comparison.rows)]
+    return [*lines, *provenance_lines(_provenance(comparison.rows)), *notes_of(comparison.rows)]
 
 
 def summary_notes(result: SimulationResult) -> list[str]:
@@ -301,15 +301,18 @@ def summary_notes(result: SimulationResult) -> list[str]:
         *system_remarks((result,)),
         "exact needs: accumulator bits that can never overflow; clipped: accumulations that saturated or wrapped",
     ]
-    return [*lines, *provenance_lines((result,)), *notes_of((result,))]
+    return [*lines, *provenance_lines(_provenance((result,))), *notes_of((result,))]
 
 
-def provenance_lines(rows: tuple[SimulationResult, ...]) -> list[str]:
+def _provenance(rows: tuple[SimulationResult, ...]) -> list[Provenance]:
+    return [own for row in rows for own in (row.area.provenance, *(layer.energy.provenance for layer in row.layers))]
+
+
+def provenance_lines(behind: Iterable[Provenance]) -> list[str]:
     """Return one block a cost profile: technology, unverified and derived entries, what is not included."""
     profiles: dict[str, list[Provenance]] = {}
-    for row in rows:
-        found = profiles.setdefault(row.area.provenance.profile, [])
-        found += [row.area.provenance, *(layer.energy.provenance for layer in row.layers)]
+    for own in behind:
+        profiles.setdefault(own.profile, []).append(own)
     lines = []
     for profile, sources in profiles.items():
         first = sources[0]

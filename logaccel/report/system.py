@@ -1,5 +1,8 @@
 """What reports say of a system beyond the array: energy, area, DRAM traffic and where the prices come from."""
 
+from collections.abc import Iterable
+
+from logaccel.cost import MemoryProvenance
 from logaccel.report.table import Column, printable
 from logaccel.result import SimulationResult
 from logaccel.units import NOTHING, area_scale, bits_scale, energy_scale
@@ -34,8 +37,13 @@ def system_remarks(rows: tuple[SimulationResult, ...]) -> list[str]:
     """What the system column holds and where its prices come from."""
     if all(row.energy_system_pj is None for row in rows):
         return []
+    return memory_remarks(row.memory_provenance for row in rows)
+
+
+def memory_remarks(sources: Iterable[MemoryProvenance | None]) -> list[str]:
+    """What a system figure holds and where the prices of memory come from, each source once."""
     remarks = ["system: array, scratchpads, DRAM, and leakage where the prices have it"]
-    for behind in dict.fromkeys(row.memory_provenance for row in rows):
+    for behind in dict.fromkeys(sources):
         if behind is not None:
             voltage = "voltage not stated" if behind.voltage_v is None else f"{behind.voltage_v:g} V"
             what = printable(behind.description, 200)

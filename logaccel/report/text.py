@@ -46,7 +46,7 @@ def summary_renderables(result: SimulationResult) -> list[RenderableType]:
         *between_grids(result),
         *memory_grids(result),
         content.format_grid(result),
-        *_remarks(content.summary_notes(result)),
+        *remarks(content.summary_notes(result)),
     ]
 
 
@@ -56,7 +56,7 @@ def comparison_renderables(comparison: "Comparison") -> list[RenderableType]:
         *_lines(content.comparison_caption(comparison)),
         Text(""),
         content.comparison_grid(comparison),
-        *_remarks(content.comparison_notes(comparison)),
+        *remarks(content.comparison_notes(comparison)),
     ]
 
 
@@ -116,11 +116,12 @@ def _lines(lines: list[str]) -> list[RenderableType]:
     return [Text(line) for line in lines]
 
 
-def _remarks(lines: list[str]) -> list[RenderableType]:
-    remarks = Table.grid(padding=(0, 1, 0, 0))
+def remarks(lines: list[str]) -> list[RenderableType]:
+    """Return what stands below the tables, dimmed."""
+    grid = Table.grid(padding=(0, 1, 0, 0))
     for line in lines:
-        remarks.add_row("·", Text(line), style="dim")
-    return [remarks]
+        grid.add_row("·", Text(line), style="dim")
+    return [grid]
 
 
 def plain_text(renderables: list[RenderableType], width: int = WIDTH) -> str:

@@ -99,7 +99,12 @@ def write_timeline(result: SimulationResult, path: str | Path, layer: str | None
     for thread, resource in enumerate(RESOURCES):
         head.append({"name": "thread_name", "ph": "M", "pid": 1, "tid": thread, "args": {"name": resource}})
         head.append({"name": "thread_sort_index", "ph": "M", "pid": 1, "tid": thread, "args": {"sort_index": thread}})
-    other = {"logaccel_version": result.version, "clock_mhz": result.arch.clock_mhz}
+    other = {
+        "logaccel_version": result.version,
+        "architecture": result.arch.name,
+        "cost_profile": result.arch.cost_profile,
+        "clock_mhz": result.arch.clock_mhz,
+    }
     with whole_file(path) as file:
         file.write(f'{{"displayTimeUnit": "ns", "otherData": {json.dumps(other)}, "traceEvents": [\n'.encode())
         file.write(",\n".join(json.dumps(item) for item in head).encode())

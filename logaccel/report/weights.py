@@ -5,6 +5,7 @@ from collections.abc import Callable
 from rich.console import RenderableType
 from rich.text import Text
 
+from logaccel import __version__
 from logaccel.report.content import SHORT_NAME
 from logaccel.report.csv import written
 from logaccel.report.table import Column, Grid, printable
@@ -71,6 +72,7 @@ def weights_csv(statistics: WeightStatistics) -> str:
     """Return one row a layer and word."""
     return written(
         {
+            "logaccel_version": __version__,
             "network": statistics.network,
             "layer": layer.name,
             "kind": layer.layer.kind,
