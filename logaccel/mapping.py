@@ -106,7 +106,7 @@ def plan_network(
                 planned = plans.get(index, OnChip(there, leaves))
                 if planned is None:
                     continue
-                cost = spent + _cost(planned)
+                cost = spent + _costs(planned)[0]
                 if leaves not in found or cost <= found[leaves][0]:
                     found[leaves] = cost, (*before, planned)
         if not found:
@@ -263,13 +263,14 @@ def plan_layer(
         raise ConfigError(
             "\n".join(line if who == everywhere else f"{line} ({', '.join(who)})" for line, who in faults.items())
         )
-    return min(found, key=_cost)  # of equals the first
+    return min(found, key=_costs)  # of equals the first
 
 
-def _cost(planned: PlannedLayer) -> float:
+def _costs(planned: PlannedLayer) -> tuple[float, float]:
+    """Return what is minimised, and what decides between equals: dataflows that move the same bits are common."""
     if planned.mapped is not None and planned.arch.memory is not None:
-        return planned.mapped.cost(planned.arch.memory.objective)[0]
-    return scalesim_cycles(planned.folds) if planned.arch.timing == "scalesim" else planned.folds.compute_cycles
+        return planned.mapped.cost(planned.arch.memory.objective)
+    return scalesim_cycles(planned.folds) if planned.arch.timing == "scalesim" else planned.folds.compute_cycles, 0
 
 
 def _in(arch: Architecture, dataflow: Dataflow) -> Architecture:
