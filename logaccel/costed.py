@@ -1,7 +1,8 @@
 """Cycles, activity and energy of one layer (of its folds, or of its tiles where there is a memory) or other node."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 from logaccel.arch import Architecture
@@ -27,8 +28,9 @@ from logaccel.pe import Datapath
 from logaccel.quantization import LayerQuantization
 from logaccel.schedule.activity import Activity, count_activity
 from logaccel.schedule.folds import FoldPlan
-from logaccel.schedule.post_work import post_work
+from logaccel.schedule.post_work import PostWork, post_work
 from logaccel.schedule.scalesim import scalesim_cycles
+from logaccel.schedule.steps import map_names
 from logaccel.workload import Layer, MatrixShape
 from logaccel.workload.graph import Graph, LayerNode
 
@@ -53,6 +55,27 @@ class Prices:
 
     profile: CostProfile
     memory: MemoryPrices | None
+
+
+@dataclass(frozen=True)
+class Between:
+    """A graph with work between its layers, and what that depends on. tensors: the format of every tensor."""
+
+    graph: Graph
+    batch: int
+    arch: Architecture
+    tensors: dict[str, Format]
+
+    @cached_property
+    def maps(self) -> dict[str, str]:
+        """The map that holds each tensor."""
+        return map_names(self.graph)
+
+    @cached_property
+    def works(self) -> dict[str, PostWork]:
+        """The work between the layers, by node."""
+        found = ((node.name, post_work(self.graph, node)) for node in self.graph.nodes)
+        return {name: work for name, work in found if work is not None}
 
 
 @dataclass(frozen=True)
@@ -132,7 +155,7 @@ class PostResult:
     """Work of one node between the layers: on the lanes below the array and on the ofmap scratchpad.
 
     energy_pj: of the lanes' circuits, part of the array's energy. traffic: `ofmap` is the scratchpad; DRAM only with
-    a memory.
+    a memory; `handed` is what the lanes read and write of maps_on_chip, in the ifmap scratchpad.
     """
 
     name: str
@@ -143,6 +166,7 @@ class PostResult:
     energy_pj: float
     traffic: Traffic
     energy_of_memory: MemoryEnergy | None = None
+    maps_on_chip: tuple[str, ...] = ()  # those of its inputs, and its result, that never leave the chip
 
     @property
     def total_cycles(self) -> int:
@@ -159,42 +183,47 @@ class PostResult:
         return asdict(self) | {"total_cycles": self.total_cycles, "energy_system_pj": self.energy_system_pj}
 
 
-def cost_between_layers(
-    graph: Graph, batch: int, arch: Architecture, tensors: dict[str, Format], prices: Prices
-) -> tuple[PostResult, ...]:
+def cost_between_layers(between: Between, prices: Prices, kept: Collection[str] = ()) -> tuple[PostResult, ...]:
     """Return the work of every node that is no layer, and of the residuals that layers add, in the order of the graph.
 
-    tensors: the format of every tensor. Raises ConfigError where a block fits no scratchpad.
+    kept: the maps that stay on chip. Raises ConfigError where a block fits no scratchpad.
     """
-    around = Surroundings(batch, arch.array.cols, arch.memory, arch.clock_mhz)
     found, layers = [], 0
-    for node in graph.nodes:
+    for node in between.graph.nodes:
         layers += isinstance(node, LayerNode)
-        work = post_work(graph, node)
-        if work is None:
-            continue
-        inputs = tuple(tuple(tensors[name].bits for name in names) for names in work.inputs)
-        cost = cost_post_work(work, PostWidths(inputs, tensors[node.name].bits), around)
-        cycles = cost.compute_cycles + (arch.post.stages if cost.compute_cycles else 0)
-        sources = tuple(tensors[name] for names in work.inputs for name in names)
-        memory = None
-        if arch.memory is not None and prices.memory is not None:
-            memory = memory_energy(prices.memory, cost.traffic, cycles + cost.stall_cycles)
-        found.append(
-            PostResult(
-                name=node.name,
-                kind=work.kind,
-                layers_before=layers,
-                compute_cycles=cycles,
-                stall_cycles=cost.stall_cycles,
-                energy_pj=post_energy_pj(
-                    prices.profile, work.kind, (cost.lane_reads, cost.results), (sources, tensors[node.name]), arch.post
-                ),
-                traffic=cost.traffic,
-                energy_of_memory=memory,
-            )
-        )
+        if node.name in between.works:
+            found.append(replace(cost_between(between, between.works[node.name], prices, kept), layers_before=layers))
     return tuple(found)
+
+
+def cost_between(between: Between, work: PostWork, prices: Prices, kept: Collection[str]) -> PostResult:
+    """Return the work of one node, as if it were the first (`layers_before`)."""
+    arch, tensors, maps = between.arch, between.tensors, between.maps
+    widths = PostWidths(
+        inputs=tuple(tuple(tensors[name].bits for name in names) for names in work.inputs),
+        result=tensors[work.name].bits,
+        inputs_on_chip=tuple(tuple(maps[name] in kept for name in names) for names in work.inputs),
+        result_on_chip=work.kind != "residual" and work.name in kept,  # a residual's result is its layer's
+    )
+    cost = cost_post_work(work, widths, Surroundings(between.batch, arch.array.cols, arch.memory, arch.clock_mhz))
+    cycles = cost.compute_cycles + (arch.post.stages if cost.compute_cycles else 0)
+    sources = tuple(tensors[name] for names in work.inputs for name in names)
+    memory = None
+    if arch.memory is not None and prices.memory is not None:
+        memory = memory_energy(prices.memory, cost.traffic, cycles + cost.stall_cycles)
+    passed, formats = (cost.lane_reads, cost.results), (sources, tensors[work.name])
+    read = dict.fromkeys(maps[name] for names in work.inputs for name in names if maps[name] in kept)
+    return PostResult(
+        name=work.name,
+        kind=work.kind,
+        layers_before=0,
+        compute_cycles=cycles,
+        stall_cycles=cost.stall_cycles,
+        energy_pj=post_energy_pj(prices.profile, work.kind, passed, formats, arch.post),
+        traffic=cost.traffic,
+        energy_of_memory=memory,
+        maps_on_chip=(*read, *((work.name,) if widths.result_on_chip else ())),
+    )
 
 
 def machine_area(
@@ -209,14 +238,10 @@ def machine_area(
     return replace(area, um2=area.um2 | {"post_processing": lanes}, scratchpad_um2=scratchpad_area_um2(profile, arch))
 
 
-def area_between_layers(
-    graph: Graph, arch: Architecture, tensors: dict[str, Format], profile: CostProfile
-) -> float:  # fmt: skip
+def area_between_layers(between: Between, profile: CostProfile) -> float:
     """Return the area of what the lanes need beyond the layers: comparators, adders, a multiplier by 1/n; µm²."""
-    works = []
-    for node in graph.nodes:
-        work = post_work(graph, node)
-        if work is not None:
-            sources = tuple(tensors[name] for names in work.inputs for name in names)
-            works.append((work.kind, max(piece.window for piece in work.pieces), sources, tensors[node.name]))
-    return post_area_um2(profile, works, arch.array)
+    tensors, works = between.tensors, []
+    for work in between.works.values():
+        sources = tuple(tensors[name] for names in work.inputs for name in names)
+        works.append((work.kind, max(piece.window for piece in work.pieces), sources, tensors[work.name]))
+    return post_area_um2(profile, works, between.arch.array)

@@ -20,6 +20,7 @@ from logaccel.errors import ConfigError
 from logaccel.formats.encode import Codes
 from logaccel.memory.accounting import Traffic
 from logaccel.memory.mapper import MappedLayer
+from logaccel.memory.stays import KeptMap
 from logaccel.memory.tiles import TiledLayer
 from logaccel.quantization import LayerQuantization
 from logaccel.schedule.activity import Activity
@@ -154,6 +155,7 @@ class SimulationResult:
     notes: tuple[str, ...]
     post_work: tuple[PostResult, ...] = ()  # between the layers of a graph
     memory_provenance: MemoryProvenance | None = None  # None: no system figures
+    maps_on_chip: tuple[KeptMap, ...] = ()  # in the order in which they are made
 
     @property
     def values_simulated(self) -> bool:
@@ -268,6 +270,7 @@ class SimulationResult:
             "accuracy": None if self.accuracy is None else self.accuracy.to_dict(),
             "layers": [layer.to_dict() for layer in self.layers],
             "post_work": [work.to_dict() for work in self.post_work],
+            "maps_on_chip": [own.to_dict() for own in self.maps_on_chip],
             "cost": self.area.provenance.to_dict(),
             "cost_of_memory": None if self.memory_provenance is None else asdict(self.memory_provenance),
             "architecture": self.arch.model_dump(),

@@ -26,8 +26,9 @@ from logaccel.engine.post import post_process
 from logaccel.errors import ConfigError, TraceError
 from logaccel.formats import Format
 from logaccel.formats.encode import Codes, decode, encode
-from logaccel.mapping import layers_alone, plan_network, unfed_layers
+from logaccel.mapping import between_layers, layers_alone, unfed_layers
 from logaccel.metrics import signal_to_noise_db, top1
+from logaccel.planning import plan_network
 from logaccel.quantization import (
     Given,
     LayerQuantization,
@@ -103,8 +104,9 @@ def simulate(
     run_on_array = _engine(engine, backend)
     results: list[LayerResult] = []
     done = 0
-    plans = plan_network(network, archs, formats, prices, unfed_layers(workload, arch))
-    for index, planned in enumerate(plans):
+    between = between_layers(workload, network.batch, arch, tensors)
+    plan = plan_network(network, archs, formats, prices, unfed_layers(workload, arch), between)
+    for index, planned in enumerate(plan.layers):
         if progress is not None:
             progress(done, network.macs, planned.layer.name)
         if trace is None:
@@ -116,11 +118,11 @@ def simulate(
         done += results[-1].macs
     if progress is not None:
         progress(done, network.macs, "")
-    between: tuple[PostResult, ...] = ()
+    post_work: tuple[PostResult, ...] = ()
     lanes_more_um2 = 0.0
-    if graph is not None and tensors is not None and arch.timing == "physical":
-        between = cost_between_layers(graph, network.batch, arch, tensors, prices)
-        lanes_more_um2 = area_between_layers(graph, arch, tensors, profile)
+    if between is not None:
+        post_work = cost_between_layers(between, prices, plan.kept)
+        lanes_more_um2 = area_between_layers(between, profile)
     return SimulationResult(
         arch=arch,
         network=network.name,
@@ -132,7 +134,8 @@ def simulate(
         accuracy=_accuracy(trace, results[-1]) if trace is not None else None,
         version=__version__,
         notes=_notes(workload, chained, arch),
-        post_work=between,
+        post_work=post_work,
+        maps_on_chip=plan.maps_on_chip,
         memory_provenance=memory_provenance(profile, arch),
     )
 

@@ -37,8 +37,9 @@ def tiled_layers(draw: st.DrawFn) -> TiledLayer:
 
 @st.composite
 def handed_layers(draw: st.DrawFn) -> TiledLayer:
-    """The same, some of whose maps never leave the chip."""
-    return replace(draw(tiled_layers()), ifmap_on_chip=draw(st.booleans()), ofmap_on_chip=draw(st.booleans()))
+    """The same, some of whose maps never leave the chip, or beside which others wait."""
+    there = {"ifmap_on_chip": draw(st.booleans()), "ofmap_on_chip": draw(st.booleans())}
+    return replace(draw(tiled_layers()), **there, waiting_bits=draw(st.sampled_from([0, 0, 100, 700])))
 
 
 WAYS = st.tuples(  # port bits and banks of each scratchpad: what memory_of takes as `ways`

@@ -16,11 +16,12 @@ from logaccel.arch import Architecture, Objective, load_arch
 from logaccel.cost import load_profile, memory_prices
 from logaccel.costed import Prices
 from logaccel.errors import ConfigError
-from logaccel.mapping import OnChip, map_network, plan_layer, plan_network
+from logaccel.mapping import map_network
 from logaccel.memory.access_trace import KINDS
 from logaccel.memory.accounting import count_work
 from logaccel.memory.mapper import candidates
 from logaccel.memory.tiles import TiledLayer
+from logaccel.planning import OnChip, plan_layer, plan_network
 from logaccel.quantization import layer_architectures, quantize_network
 from logaccel.report.access_trace import access_tables
 from logaccel.simulation import simulate
@@ -142,8 +143,8 @@ def test_values_do_not_depend_on_where_maps_lie() -> None:
 
 def test_the_map_says_what_was_handed_over() -> None:
     text = map_network(NETWORK, arch(100_000)).summary()
-    assert text.count("whole ofmap, for the next layer: 2×6×7×6 words of 4 bits") == 1
-    assert text.count("whole, from the layer before: 2×6×7×6 words of 4 bits") == 1
+    assert text.count("whole ofmap, kept on chip: 2×6×7×6 words of 4 bits") == 1
+    assert text.count("whole, kept on chip: 2×6×7×6 words of 4 bits") == 1
     layers = map_network(NETWORK, arch(100_000)).to_dict()["layers"]
     assert [layer["ofmap_on_chip"] for layer in layers] == [True, True, True, False]
 
@@ -167,7 +168,7 @@ def test_plans_of_a_network_are_plans_of_its_layers_where_nothing_is_handed_over
     profile = load_profile(machine.cost_profile)
     prices = Prices(profile, memory_prices(profile, machine, archs))
     apart = tuple(plan_layer(*each, prices) for each in zip(NETWORK.layers, (2,) * 4, archs, formats, strict=True))
-    assert plan_network(NETWORK, archs, formats, prices) == apart
+    assert plan_network(NETWORK, archs, formats, prices).layers == apart
 
 
 @pytest.mark.parametrize("dataflow", ["os", "ws", "is"])

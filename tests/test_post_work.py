@@ -283,7 +283,7 @@ def test_the_totals_hold_the_work_between_layers() -> None:
 
 def test_a_max_pool_pays_a_comparator_and_a_register_a_word() -> None:
     profile = load_profile("aladdin_40nm")
-    result = simulate(pooled(), architecture())
+    result = simulate(pooled(), architecture().replace(**{"memory.handover": False}))
     words = 20 * 4 * 3 * 4
     word = profile.energy_pj("adder", 4) + profile.energy_pj("register", 4)
     pool = result.post_work[0]
@@ -295,6 +295,13 @@ def test_a_max_pool_pays_a_comparator_and_a_register_a_word() -> None:
         4 * (read * prices.ofmap.read_pj_per_bit + written * prices.ofmap.write_pj_per_bit)
     )
     assert pool.energy_of_memory.pj["dram"] == pytest.approx(8.0 * 4 * (960 + 240))
+    kept = simulate(pooled(), architecture()).post_work[0]
+    assert kept.maps_on_chip == ("conv", "pool") and kept.energy_pj == pool.energy_pj
+    assert kept.energy_of_memory is not None and kept.energy_of_memory.pj["dram"] == 0
+    assert kept.energy_of_memory.scratchpad_pj["ifmap"] == pytest.approx(
+        4 * (words * prices.ifmap.read_pj_per_bit + 240 * prices.ifmap.write_pj_per_bit)
+    )
+    assert kept.energy_of_memory.scratchpad_pj["ofmap"] == 0
 
 
 def test_a_comparison_takes_graphs() -> None:

@@ -24,6 +24,7 @@ FLOORS = (
     ("metrics", "quantization"),
     ("costed",),
     ("result",),
+    ("planning",),
     ("mapping",),
     ("simulation", "cosimulation", "kept", "weights"),
     ("comparison", "evaluation"),

@@ -88,7 +88,7 @@ class Memory(Section):
         Field(description="search: the best tiles; fill: matrix products as Gemmini's library cuts them"),
     ] = "search"
     handover: Annotated[
-        bool, Field(description="an ofmap that fits stays on chip as the next layer's ifmap, where that costs less")
+        bool, Field(description="maps that fit stay on chip until they are read, where that costs less")
     ] = True
     mapping: Annotated[
         dict[str, FixedMapping],

@@ -255,20 +255,21 @@ def _hits(logits: NDArray[Any], labels: NDArray[np.int64], places: int) -> NDArr
 
 def _costs(run: GraphRun, sums: Sums) -> ImageCosts:
     """Return what one image costs; live products are the mean over the images, rounded."""
-    profile, graph, archs = load_profile(run.arch.cost_profile), run.model.graph, tuple(run.archs.values())
+    profile, archs = load_profile(run.arch.cost_profile), tuple(run.archs.values())
     prices = Prices(profile, memory_prices(profile, run.arch, archs))
     costs, sources = {}, []
-    for planned in run.planned():
+    plan = run.plan()
+    for planned in plan.layers:
         name = planned.layer.name
         live = round(sums.nodes[name].live_products / sums.images)
         cost = cost_layer(planned, planned.folds.compute_cycles, count_activity(planned.folds, live), prices)
         costs[name] = _figures(cost.total_cycles, cost.energy.array_pj, cost.energy.system_pj)
         sources.append(cost.energy.provenance)
-    for work in cost_between_layers(graph, 1, run.arch, run.formats.tensors, prices):
+    for work in cost_between_layers(run.between, prices, plan.kept):
         own = _figures(work.total_cycles, work.energy_pj, work.energy_system_pj)
         known = costs.get(work.name, {})  # a residual belongs to its layer
         costs[work.name] = {key: value + known.get(key, 0) for key, value in own.items()}
-    between_um2 = area_between_layers(graph, run.arch, run.formats.tensors, profile)
+    between_um2 = area_between_layers(run.between, profile)
     area = machine_area(profile, run.arch, archs, between_um2)
     return ImageCosts(costs, area, (area.provenance, *sources), memory_provenance(profile, run.arch))
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from logaccel.arch import Architecture
 from logaccel.cost import load_profile, memory_prices
-from logaccel.costed import PlannedLayer, Prices
+from logaccel.costed import Between, Prices
 from logaccel.engine import fold_level, register_level
 from logaccel.engine.direct import DirectLayer, LaneSpec, direct_layer
 from logaccel.engine.factors import codes_of
@@ -29,10 +29,10 @@ from logaccel.evaluation.lane import Words, add_residual, add_terms, descaled, r
 from logaccel.formats import Format
 from logaccel.formats.encode import Codes, decode, encode
 from logaccel.formats.hardware import encode_accumulators
-from logaccel.mapping import plan_network, unfed_layers
 from logaccel.model.model import Model
 from logaccel.model.reference import float_op, schedule
 from logaccel.pe import Datapath
+from logaccel.planning import NetworkPlan, plan_network
 from logaccel.quantization import LayerQuantization, layer_architectures
 from logaccel.schedule.folds import plan_folds
 from logaccel.trace import Tensor
@@ -80,7 +80,7 @@ class GraphRun:
         layers = model.graph.layers
         self.archs = dict(zip((layer.name for layer in layers), layer_architectures(arch, layers), strict=True))
         if any(own.dataflow == "auto" for own in self.archs.values()):
-            self.archs = {own.layer.name: own.arch for own in self.planned()}
+            self.archs = {own.layer.name: own.arch for own in self.plan().layers}
         self.stored = {name: stored_parameters(model, name, formats) for name in self.archs}
         self.filters = {name: encode(own.filter, formats.filters[name]) for name, own in self.stored.items()}
         self.direct = {
@@ -106,8 +106,8 @@ class GraphRun:
             for name in gone:
                 del live[name]
 
-    def planned(self) -> tuple[PlannedLayer, ...]:
-        """Return how one image runs: each layer's dataflow and tiles."""
+    def plan(self) -> NetworkPlan:
+        """Return how one image runs: each layer's dataflow and tiles, and the maps that stay on chip."""
         graph, tensors, profile = self.model.graph, self.formats.tensors, load_profile(self.arch.cost_profile)
         formats = [
             LayerQuantization(tensors[node.inputs[0]], self.formats.filters[node.name], tensors[node.name])
@@ -115,7 +115,12 @@ class GraphRun:
         ]
         archs = tuple(self.archs.values())
         prices = Prices(profile, memory_prices(profile, self.arch, archs))
-        return plan_network(graph.network(1), archs, formats, prices, unfed_layers(graph, self.arch))
+        return plan_network(graph.network(1), archs, formats, prices, between=self.between)
+
+    @property
+    def between(self) -> Between:
+        """The graph with what lies between its layers, for one image."""
+        return Between(self.model.graph, 1, self.arch, self.formats.tensors)
 
     def _node(self, node: Node, inputs: list[Codes], counts: bool) -> NodeRun:
         own = self.formats.tensors[node.name]

@@ -3,8 +3,7 @@
 Three streams go through the tiles on their own, each in the order of time: what the array reads and writes, what the
 channel brings into the scratchpads, what it takes from them. The one that is behind goes on, and rows before all
 three are given out. Two tiles lie one after the other in a scratchpad; each new block takes the place that the block
-before left. A map that is handed over on chip lies whole at the end of the ifmap scratchpad or, if the layer's own
-ifmap is there, at its beginning.
+before left. Where maps that stay on chip lie: logaccel.memory.map_places.
 """
 
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from logaccel.arch import Memory
 from logaccel.memory import accesses, transfers
+from logaccel.memory.map_places import Gaps, Spot, Spots, empty
 from logaccel.memory.tiles import Mapping, TiledLayer
 from logaccel.memory.walk import PlacedTile, walk
 
@@ -61,14 +61,16 @@ _Block = dict[str, list[Counts]]  # level → arrays of [cycle, kind, address]
 
 
 def trace_layer(
-    tiled: TiledLayer, mapping: Mapping, memory: Memory, ifmap_at_end: bool = False
+    tiled: TiledLayer, mapping: Mapping, memory: Memory, spots: Spots | None = None
 ) -> Iterator[tuple[str, Rows]]:
     """Yield (level, rows); of each level in the order of cycles, which count from the layer's start.
 
-    ifmap_at_end: an ifmap on chip lies at the end of the scratchpad.
+    spots: of `layer_spots`; None: nothing else is in the ifmap scratchpad, and its own ifmap lies at the beginning.
     """
-    array = _array(tiled, mapping, memory, ifmap_at_end)
-    streams = [array, _fills(tiled, mapping, memory), _write_backs(tiled, mapping, memory)]
+    if spots is None:
+        spots = _alone(tiled, mapping, memory)
+    array = _array(tiled, mapping, memory, spots)
+    streams = [array, _fills(tiled, mapping, memory, spots), _write_backs(tiled, mapping, memory)]
     marks = [0] * len(streams)  # no row before is still to come from the stream
     pending: _Block = {level: [] for level in LEVELS}
     while streams:
@@ -93,13 +95,29 @@ def half_words(tiled: TiledLayer, mapping: Mapping) -> dict[str, int]:
     """Return how far apart the two tiles of each scratchpad lie: the words of a full tile."""
     widths = tiled.widths
     bits = {"ifmap": widths.ifmap_bits, "filter": widths.filter_bits, "ofmap": widths.psum_bits}
-    moved = replace(tiled, ifmap_on_chip=False, ofmap_on_chip=False)
+    moved = replace(tiled, ifmap_on_chip=False, ofmap_on_chip=False, waiting_bits=0)
     return {level: both // 2 // bits[level] for level, both in moved.footprint_bits(mapping).items()}
 
 
-def ofmap_at_end(tiled: TiledLayer, ifmap_at_end: bool) -> bool:
-    """Return whether a layer's ofmap, handed over, lies at the end of the ifmap scratchpad."""
-    return not (tiled.ifmap_on_chip and ifmap_at_end)
+def layer_spots(tiled: TiledLayer, mapping: Mapping, maps: tuple[Spot | None, Spot | None], gaps: Gaps) -> Spots:
+    """Return where ifmap and ofmap of a layer lie: maps, if they stay on chip; else two tiles, in the gaps."""
+    ifmap, ofmap = maps
+    if ifmap is None:
+        bits = tiled.widths.ifmap_bits
+        ifmap = Spot(gaps.take(2 * half_words(tiled, mapping)["ifmap"] * bits, from_end=False)[0], bits)
+    return Spots(ifmap, ofmap)
+
+
+def _alone(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Spots:
+    gaps, words, widths = empty(8 * memory.ifmap.bytes), transfers.tensor_words(tiled), tiled.widths
+    ifmap = ofmap = None
+    if tiled.ifmap_on_chip:
+        room, gaps = gaps.take(words["ifmap"] * widths.ifmap_bits, from_end=False)
+        ifmap = Spot(room, widths.ifmap_bits)
+    if tiled.ofmap_on_chip:
+        room, gaps = gaps.take(words["ofmap"] * widths.ofmap_bits, from_end=True)
+        ofmap = Spot(room, widths.ofmap_bits)
+    return layer_spots(tiled, mapping, (ifmap, ofmap), gaps)
 
 
 def _placed(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[_Placed]:
@@ -112,46 +130,44 @@ def _placed(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[_Pl
         yield _Placed(tile, dict(half))
 
 
-def _array(tiled: TiledLayer, mapping: Mapping, memory: Memory, ifmap_at_end: bool) -> Iterator[tuple[_Block, int]]:
+def _array(tiled: TiledLayer, mapping: Mapping, memory: Memory, spots: Spots) -> Iterator[tuple[_Block, int]]:
     half_size = half_words(tiled, mapping)
-    words, widths = transfers.tensor_words(tiled), tiled.widths
-    capacity = 8 * memory.ifmap.bytes
-    base = capacity // widths.ifmap_bits - words["ifmap"] if ifmap_at_end else 0
-    handed = capacity // widths.ofmap_bits - words["ofmap"] if ofmap_at_end(tiled, ifmap_at_end) else 0
     for tile, half in _placed(tiled, mapping, memory):
         start = tile.spans.busy.start
         for found, elapsed in accesses.TileAccesses(tiled, tile.place, memory).windows():
             block: _Block = {}
             for item in found:
                 kind, level = item.what, KINDS[item.what].level
-                if kind == accesses.READ_IFMAP and tiled.ifmap_on_chip:
-                    address = base + item.address  # of the whole map
-                elif kind == accesses.WRITE_OFMAP and tiled.ofmap_on_chip:
+                if kind == accesses.READ_IFMAP:
+                    before = 0 if tiled.ifmap_on_chip else half[level] * half_size[level]
+                    address = spots.ifmap.address(before + item.address)
+                elif kind == accesses.WRITE_OFMAP and spots.ofmap is not None:
                     kind, level = HANDED, "ifmap"
-                    address = handed + transfers.ofmap_word(tiled, tile.place, item.address)
+                    address = spots.ofmap.address(transfers.ofmap_word(tiled, tile.place, item.address))
                 else:
                     address = half[level] * half_size[level] + item.address
                 block.setdefault(level, []).append(_rows(start + item.cycle, kind, address))
             yield block, start + elapsed
 
 
-def _fills(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[tuple[_Block, int]]:
+def _fills(tiled: TiledLayer, mapping: Mapping, memory: Memory, spots: Spots) -> Iterator[tuple[_Block, int]]:
     half_size, dram = half_words(tiled, mapping), memory.dram
     for tile, half in _placed(tiled, mapping, memory):
         for moved in transfers.reads(tiled, tile, dram):
-            yield _crossing(moved, half[moved.tensor] * half_size[moved.tensor])
+            address = half[moved.tensor] * half_size[moved.tensor] + moved.in_tile
+            yield _crossing(moved, spots.ifmap.address(address) if moved.tensor == "ifmap" else address)
 
 
 def _write_backs(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[tuple[_Block, int]]:
     half_size, dram = half_words(tiled, mapping), memory.dram
     for tile, half in _placed(tiled, mapping, memory):
         for moved in transfers.writes(tiled, tile, dram):
-            yield _crossing(moved, half["ofmap"] * half_size["ofmap"])
+            yield _crossing(moved, half["ofmap"] * half_size["ofmap"] + moved.in_tile)
 
 
-def _crossing(moved: transfers.Moved, offset: int) -> tuple[_Block, int]:
+def _crossing(moved: transfers.Moved, address: Counts) -> tuple[_Block, int]:
     block = {
-        moved.tensor: [_rows(moved.cycle, FILL[moved.tensor], offset + moved.in_tile)],
+        moved.tensor: [_rows(moved.cycle, FILL[moved.tensor], address)],
         "dram": [_rows(moved.cycle, CROSS[moved.tensor], moved.in_dram)],
     }
     return block, int(moved.cycle[-1])

@@ -42,7 +42,7 @@ class Traffic:
     """What each memory moved. `psum` and `ofmap` share the ofmap scratchpad: raw psums, and words of the next layer.
 
     ifmap, filter: writes are fills, reads go to the array (padding is not read). ofmap: reads are write-backs.
-    handed: ofmap words that the lane writes into the ifmap scratchpad instead, for the layer that follows.
+    handed: words of maps that stay on chip, which the lanes write into the ifmap scratchpad, and read there.
     """
 
     ifmap: Flow

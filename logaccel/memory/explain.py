@@ -8,6 +8,7 @@ from logaccel.memory.tiles import Mapping, TiledLayer
 
 AXES = {"os": ("pixels", "ofmap channels", "k"), "ws": ("k", "ofmap channels", "pixels"),
         "is": ("k", "pixels", "ofmap channels")}  # rows, columns, stream  # fmt: skip
+OTHERS = "other maps, kept on chip"  # of whatever words: counted in bits
 STAYS = {"os": "psums", "ws": "weights", "is": "activations"}
 
 
@@ -103,12 +104,14 @@ def rooms(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> dict[str, Room
     filters = Contents("tiles", 2, (mapping.ofmap_channels, mapping.ifmap_channels, *layer.kernel), widths.filter_bits)
     ofmap: tuple[Contents, ...] = (Contents("tiles", 2, ofmap_words, widths.psum_bits),)
     if tiled.ifmap_on_chip:
-        ifmap = Contents("whole, from the layer before", 1, layer.ifmap_shape(tiled.batch), widths.ifmap_bits)
+        ifmap = Contents("whole, kept on chip", 1, layer.ifmap_shape(tiled.batch), widths.ifmap_bits)
     handed: tuple[Contents, ...] = ()
     if tiled.ofmap_on_chip:
         ofmap = () if tiled.dataflow == "os" else ofmap
         shape = layer.ofmap_shape(tiled.batch)
-        handed = (Contents("whole ofmap, for the next layer", 1, shape, widths.ofmap_bits),)
+        handed = (Contents("whole ofmap, kept on chip", 1, shape, widths.ofmap_bits),)
+    if tiled.waiting_bits:
+        handed += (Contents(OTHERS, 1, (tiled.waiting_bits,), 1),)
     contents = {"ifmap": (ifmap, *handed), "filter": (filters,), "ofmap": ofmap}
     need, capacity = tiled.footprint_bits(mapping), memory.capacity_bytes
     return {name: Room(contents[name], -(-need[name] // 8), capacity[name]) for name in contents}

@@ -1,7 +1,8 @@
 """Post-processing work through the memory: inputs come from DRAM into the ofmap scratchpad, results go back.
 
 Blocks of whole rows (and, where even one row is too much, of fewer channels) are double-buffered like the tiles of a
-layer. Without a memory the words are in the scratchpad already.
+layer. A map that stays on chip is read, or written, by the lanes in the ifmap scratchpad and takes no part in that.
+Without a memory the words are in the ofmap scratchpad already.
 """
 
 from dataclasses import dataclass
@@ -29,10 +30,12 @@ class PostCost:
 
 @dataclass(frozen=True)
 class PostWidths:
-    """Bits of a word of every tensor that each piece reads, and of the result."""
+    """Bits of a word of every tensor that each piece reads, and of the result; which of these maps stay on chip."""
 
     inputs: tuple[tuple[int, ...], ...]
     result: int
+    inputs_on_chip: tuple[tuple[bool, ...], ...] = ()  # as `inputs`; empty: none
+    result_on_chip: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,11 @@ def cost_post_work(work: PostWork, widths: PostWidths, around: Surroundings) -> 
     Raises ConfigError naming node, need and capacity where not even one row of one channel a lane fits.
     """
     port = None if around.memory is None else around.memory.ofmap.port_bits
-    total = PostCost(0, 0, 0, 0, _traffic(NOTHING, NOTHING, NOTHING))
-    for piece, bits in zip(work.pieces, widths.inputs, strict=True):
-        one = _cost_sweep(work.name, _Sweep(piece, LanePort(around.lanes, port, bits, widths.result)), around)
+    total = PostCost(0, 0, 0, 0, _traffic(NOTHING, NOTHING, NOTHING, NOTHING))
+    there = widths.inputs_on_chip or tuple((False,) * len(bits) for bits in widths.inputs)
+    for piece, bits, on_chip in zip(work.pieces, widths.inputs, there, strict=True):
+        lanes = LanePort(around.lanes, port, bits, widths.result)
+        one = _cost_sweep(work.name, _Sweep(piece, lanes, on_chip, widths.result_on_chip), around)
         total = PostCost(
             total.compute_cycles + one.compute_cycles,
             total.stall_cycles + one.stall_cycles,
@@ -73,44 +78,61 @@ def cost_post_work(work: PostWork, widths: PostWidths, around: Surroundings) -> 
 
 @dataclass(frozen=True)
 class _Sweep:
-    """A piece, its words, and the lanes and ports that they pass."""
+    """A piece, its words, the lanes and ports that they pass, and which of its maps stay on chip."""
 
     piece: Piece
     port: LanePort
+    terms_on_chip: tuple[bool, ...]
+    result_on_chip: bool
 
-    def read_bits(self, words: int) -> int:
-        return words // self.piece.terms * sum(self.port.term_bits)
+    def read(self, words: int, on_chip: bool) -> Flow:
+        """Return the reads of those terms that stay on chip, or of those that do not, out of so many words of all."""
+        widths = [bits for bits, there in zip(self.port.term_bits, self.terms_on_chip, strict=True) if there == on_chip]
+        each = words // self.piece.terms
+        return Flow(each * len(widths), each * sum(widths))
+
+    def fills(self, places: Block, channels: int) -> Flow:
+        """Return what a block brings from DRAM."""
+        return self.read(self.piece.fills(places, channels), on_chip=False)
+
+    def written(self, places: Block, channels: int) -> Flow:
+        """Return what a block writes back."""
+        words = 0 if self.result_on_chip else self.piece.results(places, channels)
+        return Flow(0, 0, words, words * self.port.result_bits)
 
     def need_bits(self, places: Block, channels: int) -> int:
-        """Return what a block and the one after it need of the scratchpad."""
-        fills = self.read_bits(self.piece.fills(places, channels))
-        return 2 * (fills + self.piece.results(places, channels) * self.port.result_bits)
+        """Return what a block and the one after it need of the ofmap scratchpad."""
+        return 2 * (self.fills(places, channels).read_bits + self.written(places, channels).write_bits)
 
     def work(self, places: Block, channels: int) -> TileWork:
         return TileWork(
-            ifmap_read_bits=self.read_bits(self.piece.fills(places, channels)),
+            ifmap_read_bits=self.fills(places, channels).read_bits,
             filter_read_bits=0,
             compute_cycles=self.piece.cycles(places, channels, self.port.lanes),
-            write_bits=self.piece.results(places, channels) * self.port.result_bits,
+            write_bits=self.written(places, channels).write_bits,
             port_stall_cycles=self.piece.port_stalls(places, channels, self.port),
         )
 
 
 def _cost_sweep(name: str, sweep: _Sweep, around: Surroundings) -> PostCost:
     batch, memory = around.batch, around.memory
-    piece, bits, whole = sweep.piece, sweep.port.result_bits, (0, sweep.piece.size[0])
-    reads, results = batch * piece.reads(whole, piece.channels), batch * piece.results(whole, piece.channels)
-    cycles = batch * piece.cycles(whole, piece.channels, sweep.port.lanes)
-    lane = Flow(reads, sweep.read_bits(reads), results, results * bits)
+    piece, whole = sweep.piece, ((0, sweep.piece.size[0]), sweep.piece.channels)
+    reads, results = batch * piece.reads(*whole), batch * piece.results(*whole)
+    cycles = batch * piece.cycles(*whole, sweep.port.lanes)
+    made = Flow(0, 0, results, results * sweep.port.result_bits)
+    written = NOTHING if sweep.result_on_chip else made
+    lane, handed = sweep.read(reads, on_chip=False) + written, sweep.read(reads, on_chip=True)
+    if sweep.result_on_chip:
+        handed += made
     if memory is None:
-        return PostCost(cycles, 0, reads, results, _traffic(lane, NOTHING, NOTHING))
+        return PostCost(cycles, 0, reads, results, _traffic(lane, NOTHING, NOTHING, NOTHING))
     blocks = _blocks(name, sweep, 8 * memory.ofmap.bytes)
-    fills = batch * sum(piece.fills(*block) for block in blocks)
+    fills = [sweep.fills(*block) for block in blocks] * batch
     works = [sweep.work(*block) for block in blocks] * batch
     stalls = time_tiles(works, around.channel).total_cycles - cycles
-    read, written = Flow(fills, sweep.read_bits(fills)), Flow(0, 0, results, results * bits)
-    moved = lane + Flow(results, written.write_bits, fills, read.read_bits)
-    return PostCost(cycles, stalls, reads, results, _traffic(moved, read, written))
+    read = Flow(sum(fill.read_words for fill in fills), sum(fill.read_bits for fill in fills))
+    moved = lane + Flow(written.write_words, written.write_bits, read.read_words, read.read_bits)
+    return PostCost(cycles, stalls, reads, results, _traffic(moved, read, written, handed))
 
 
 def _blocks(name: str, sweep: _Sweep, capacity_bits: int) -> list[tuple[Block, int]]:
@@ -139,5 +161,5 @@ def _halves(size: int, unit: int) -> list[int]:
     return found
 
 
-def _traffic(pad: Flow, read: Flow, written: Flow) -> Traffic:
-    return Traffic(NOTHING, NOTHING, NOTHING, pad, read, NOTHING, written)
+def _traffic(pad: Flow, read: Flow, written: Flow, handed: Flow) -> Traffic:
+    return Traffic(NOTHING, NOTHING, NOTHING, pad, read, NOTHING, written, handed)

@@ -11,8 +11,9 @@ An operand that the tile before it used stays; every other is read from DRAM. If
 those that the ofmap rows need, overlaps again each time; padding is not stored. Ofmap words are written once.
 
 Handed over on chip: the post-processing lane writes the finished words of the whole ofmap into a part of the
-ifmap scratchpad, beside the tiles (or the whole ifmap) of the layer that runs; there the next layer finds them.
-Neither crosses the channel. In OS nothing waits in the ofmap scratchpad then; in WS and IS raw psums still do.
+ifmap scratchpad, beside the tiles (or the whole ifmap) of the layer that runs, and beside maps that others will read;
+there its readers find them. Neither crosses the channel. In OS nothing waits in the ofmap scratchpad then; in WS and
+IS raw psums still do.
 """
 
 from collections.abc import Callable, Iterator
@@ -89,8 +90,9 @@ class TiledLayer:
     dataflow: Dataflow
     widths: WordWidths
     clock_mhz: float = 500.0  # of the array: what a DRAM device with its own clock needs to know
-    ifmap_on_chip: bool = False  # the layer before left it whole in the ifmap scratchpad
-    ofmap_on_chip: bool = False  # the lane writes it there, whole, for the layer that follows
+    ifmap_on_chip: bool = False  # it lies whole in the ifmap scratchpad
+    ofmap_on_chip: bool = False  # the lane writes it there, whole, for those that read it
+    waiting_bits: int = 0  # of other maps that lie there while the layer runs
 
     @property
     def group_channels(self) -> tuple[int, int]:
@@ -124,7 +126,7 @@ class TiledLayer:
             tiles = prod(layer.ifmap_shape(self.batch)) * self.widths.ifmap_bits + 0 * ifmap
         waiting = 0 if self.ofmap_on_chip and self.dataflow == "os" else 2  # OS: nothing waits below the array
         return {
-            "ifmap": tiles + whole,
+            "ifmap": tiles + whole + self.waiting_bits,
             "filter": 2 * self.filter_bits(ofmap_channels, ifmap_channels),
             "ofmap": waiting * outputs * self.widths.psum_bits,
         }

@@ -14,7 +14,8 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 
 from logaccel.errors import ConfigError
-from logaccel.memory.access_trace import KINDS, LEVELS, Kind, Rows, ofmap_at_end, trace_layer
+from logaccel.memory.access_trace import KINDS, LEVELS, Kind, Rows, layer_spots, trace_layer
+from logaccel.memory.map_places import Spots, lay_out
 from logaccel.memory.tiles import TiledLayer
 from logaccel.memory.transfers import tensor_words
 from logaccel.report.timeline import chosen_layers
@@ -39,22 +40,40 @@ class Table:
 
 def access_tables(result: SimulationResult, layer: str | None = None) -> Iterator[Table]:
     """Yield tables level by level in the order of cycles. Tensors of all layers lie one after another in DRAM."""
-    base, at_end = 0, False
+    base, spots = 0, _layer_spots(result)
     chosen = {item.name: start for item, start in chosen_layers(result, layer)}
     for item in result.layers:
         assert item.tiled is not None and item.mapping is not None and result.arch.memory is not None
         places, base = _bases(item.tiled, base)
-        ifmap_at_end, at_end = at_end, ofmap_at_end(item.tiled, at_end)
         if item.name not in chosen:
             continue
         width = np.array([_bits(item.tiled, kind) for kind in KINDS])
         first = np.array([places[kind.operand] if kind.level == "dram" else 0 for kind in KINDS])
-        for level, rows in trace_layer(item.tiled, item.mapping.mapping, result.arch.memory, ifmap_at_end):
+        for level, rows in trace_layer(item.tiled, item.mapping.mapping, result.arch.memory, spots[item.name]):
             address = rows.address
             if level == "dram":
                 address = first[rows.kind] + rows.address * width[rows.kind] // 8
             moved = Rows(rows.cycle + chosen[item.name], rows.kind, rows.address, rows.words)
             yield Table(level, item.name, moved, address, rows.words * width[rows.kind])
+
+
+def _layer_spots(result: SimulationResult) -> dict[str, Spots]:
+    """Return where the ifmap and the ofmap of every layer lie beside all maps that stay on chip."""
+    assert result.arch.memory is not None
+    steps: list[str] = []
+    for index, item in enumerate((*result.layers, None)):
+        own = [work.name for work in result.post_work if work.layers_before == index and work.kind != "residual"]
+        steps += own + ([item.name] if item is not None else [])
+    layers = {item.name: item for item in result.layers}
+    ifmaps = {layer: own.name for own in result.maps_on_chip for layer in own.ifmap_of}
+    found = {}
+    for step, there, gaps in lay_out(steps, result.maps_on_chip, 8 * result.arch.memory.ifmap.bytes):
+        if step in layers:
+            item = layers[step]
+            assert item.tiled is not None and item.mapping is not None
+            maps = there.get(ifmaps.get(step, "")), there.get(step)
+            found[step] = layer_spots(item.tiled, item.mapping.mapping, maps, gaps)
+    return found
 
 
 def write_access_trace(

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from logaccel.memory.explain import Contents, Loop, Room, differences, loop_nest, relative_cost, rooms
+from logaccel.memory.explain import OTHERS, Contents, Loop, Room, differences, loop_nest, relative_cost, rooms
 from logaccel.memory.mapper import MappedLayer, as_mapped
 from logaccel.report.table import printable
 from logaccel.units import format_cycles, format_energy_pj
@@ -28,7 +28,12 @@ def mapping_text(mapping: "NetworkMapping") -> str:
         f"{printable(mapping.network)} on {printable(mapping.arch.name)}: batch {mapping.batch}, "
         f"{mapping.arch.array.rows}×{mapping.arch.array.cols} PEs, scratchpads {pads}; least {memory.objective}"
     )
-    return "\n\n".join([heading, *(_layer_text(choice) for choice in mapping.layers)])
+    kept = [
+        f"  {printable(own.name)}: {_bytes(own.bits)}, for {', '.join(map(printable, own.readers))}"
+        for own in mapping.maps_on_chip
+    ]
+    stays = ["\n".join(["maps that stay on chip:", *kept])] if kept else []
+    return "\n\n".join([heading, *(_layer_text(choice) for choice in mapping.layers), *stays])
 
 
 def mapping_dict(mapping: "NetworkMapping") -> dict[str, Any]:
@@ -40,6 +45,7 @@ def mapping_dict(mapping: "NetworkMapping") -> dict[str, Any]:
         "batch": mapping.batch,
         "objective": mapping.arch.memory.objective,
         "layers": [_layer_dict(choice) for choice in mapping.layers],
+        "maps_on_chip": [own.to_dict() for own in mapping.maps_on_chip],
     }
 
 
@@ -143,6 +149,8 @@ def _reasons(mapped: MappedLayer) -> str:
 
 
 def _contents_text(contents: Contents) -> str:
+    if contents.what == OTHERS:
+        return f"{OTHERS}: {_bytes(*contents.words)}"
     what = f"{contents.copies} {contents.what} of" if contents.copies > 1 else f"{contents.what}:"
     return f"{what} {'×'.join(map(str, contents.words))} words of {contents.word_bits} bits"
 
@@ -178,6 +186,7 @@ def _layer_dict(choice: "LayerChoice") -> dict[str, Any]:
         "loops": [asdict(loop) for loop in loop_nest(tiled, mapped.mapping)],
         "ifmap_on_chip": tiled.ifmap_on_chip,
         "ofmap_on_chip": tiled.ofmap_on_chip,
+        "waiting_bits": tiled.waiting_bits,
         "scratchpads": {
             name: _room_dict(room) for name, room in rooms(tiled, mapped.mapping, as_mapped(tiled, memory)).items()
         },

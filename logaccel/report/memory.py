@@ -1,6 +1,7 @@
 """Tables of what each memory moved and what it cost, and of the work between layers; none where there is none."""
 
 from logaccel.cost import MemoryEnergy
+from logaccel.costed import PostResult
 from logaccel.memory.accounting import Flow, Traffic
 from logaccel.report.content import BETWEEN, SHORT_NAME
 from logaccel.report.table import Column, Grid, printable
@@ -30,7 +31,7 @@ def between_grids(result: SimulationResult) -> list[Grid]:
     if not works:
         return []
     energy = energy_scale(work.energy_pj for work in works)
-    bits = bits_scale(flow for work in works for flow in (*_ways(work.traffic.ofmap), work.traffic.dram.bits))
+    bits = bits_scale(flow for work in works for flow in (*_ways(_pads(work)), work.traffic.dram.bits))
     names = result.layers
     columns = [
         Column("work", tuple(work.kind for work in works), left=True),
@@ -41,14 +42,22 @@ def between_grids(result: SimulationResult) -> list[Grid]:
     if result.arch.memory is not None:
         columns.append(Column("of them\nstalled", tuple(format_cycles(work.stall_cycles) for work in works)))
     columns += [
-        Column(f"read\n{bits.unit}", tuple(bits.text(work.traffic.ofmap.read_bits) for work in works)),
-        Column(f"written\n{bits.unit}", tuple(bits.text(work.traffic.ofmap.write_bits) for work in works)),
+        Column(f"read\n{bits.unit}", tuple(bits.text(_pads(work).read_bits) for work in works)),
+        Column(f"written\n{bits.unit}", tuple(bits.text(_pads(work).write_bits) for work in works)),
     ]
     if result.arch.memory is not None:
         columns.append(Column(f"DRAM\n{bits.unit}", tuple(bits.text(work.traffic.dram.bits) for work in works)))
+        if any(work.maps_on_chip for work in works):
+            stay = (", ".join(printable(name, SHORT_NAME) for name in work.maps_on_chip) or NOTHING for work in works)
+            columns.append(Column("maps that\nstay on chip", tuple(stay), left=True))
     columns.append(Column(f"array\nenergy\n{energy.unit}", tuple(energy.text(work.energy_pj) for work in works)))
     key = Column("node", tuple(printable(work.name, SHORT_NAME) for work in works), left=True)
-    return [Grid("Between layers, on the ofmap scratchpad", key, tuple(columns))]
+    return [Grid("Between layers, by the post-processing lanes", key, tuple(columns))]
+
+
+def _pads(work: PostResult) -> Flow:
+    """Return what went into and out of the scratchpads: that of ofmaps, and that of maps that stay on chip."""
+    return work.traffic.ofmap + work.traffic.handed
 
 
 def _traffic_grid(result: SimulationResult, rows: list[Traffic]) -> Grid:

@@ -7,9 +7,9 @@ import pytest
 from logaccel.arch import load_arch
 from logaccel.cost import load_profile, memory_prices
 from logaccel.costed import Prices, layer_prices
-from logaccel.mapping import plan_network
 from logaccel.memory import mapper
 from logaccel.memory.mapper import evaluate
+from logaccel.planning import plan_network
 from logaccel.quantization import layer_architectures, quantize_network
 from logaccel.workload import load_network
 
@@ -35,7 +35,7 @@ def test_mapping_alexnet_and_vgg16(dataflow: str, objective: str, capsys: pytest
         formats = quantize_network(network, archs)
         prices = Prices(profile, memory_prices(profile, arch, archs))
         start = time.process_time()
-        planned = plan_network(network, archs, formats, prices)
+        planned = plan_network(network, archs, formats, prices).layers
         searched += time.process_time() - start
     layers = [(own.tiled, own.mapped.mapping, arch.memory, layer_prices(own, prices)) for own in planned]
     start = time.process_time()
