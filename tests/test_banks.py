@@ -13,7 +13,8 @@ from logaccel.memory.banks import IfmapTile, bank_stalls
 from logaccel.memory.loops import flatten
 from logaccel.memory.mapper import candidates
 from logaccel.memory.places import places
-from logaccel.memory.ports import Port, Ports, TileFolds, port_stalls
+from logaccel.memory.port_tables import port_stalls
+from logaccel.memory.ports import Port, Ports, TileFolds
 from logaccel.memory.tiles import TiledLayer
 from logaccel.memory.waits import ifmap_tile
 from logaccel.memory.walk import tile_matrix

@@ -1,12 +1,15 @@
 """Scratchpad ports and banks against a machine that is stepped cycle by cycle, and moves words one by one."""
 
 from collections import defaultdict
+from dataclasses import replace
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logaccel.arch import PEArray
-from logaccel.memory.ports import Port, Ports, TileFolds, port_stalls
+from logaccel.memory.port_tables import Part, port_stalls, stalls_of_shapes
+from logaccel.memory.ports import Port, Ports, TileFolds, profile
 from logaccel.memory.widths import WordWidths
 from logaccel.schedule.folds import plan_folds
 from logaccel.workload import MatrixShape
@@ -94,3 +97,22 @@ TILES = st.builds(
 @settings(max_examples=120, deadline=None)
 def test_port_stalls_equal_the_stepped_machine(tile: TileFolds, ports: Ports) -> None:
     assert port_stalls(tile, ports) == stepped(tile, ports)
+
+
+@given(
+    tile=TILES, ports=PORTS,
+    sizes=st.tuples(*[st.lists(st.integers(1, 400), min_size=1, max_size=3)] * 3),
+    scale=st.tuples(*[st.sampled_from([1, 4, 20])] * 3),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_tables_of_many_shapes_equal_all_folds_of_each(
+    tile: TileFolds, ports: Ports, sizes: tuple[list[int], ...], scale: tuple[int, ...]
+) -> None:
+    """Long streams and long runs of folds along both axes, which the tables cut short."""
+    axes = [np.array(axis) // by + 1 for axis, by in zip(sizes, scale, strict=True)]
+    part = Part(tile.continues, tile.finishes)
+    found = stalls_of_shapes(tuple(axes), part, tile.array, tile.dataflow, ports)
+    for where in np.ndindex(found.shape):
+        matrix = MatrixShape(1, *(int(axis[i]) for axis, i in zip(axes, where, strict=True)))
+        if all(size < 60 for size in (matrix.pixels, matrix.channels, matrix.reduction)) or where == (0, 0, 0):
+            assert found[where] == profile(replace(tile, matrix=matrix), ports).stall_cycles

@@ -15,7 +15,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from logaccel.memory.ports import Ports, TileFolds, load_starts, port_stalls, profile, shortened
+from logaccel.memory.port_tables import port_stalls
+from logaccel.memory.ports import Ports, TileFolds, load_starts, profile, shortened
 from logaccel.schedule.folds import plan_folds
 
 Counts = NDArray[np.int64]

@@ -14,9 +14,7 @@ A psum that leaves is raw unless its tile finishes the output in this K slice: t
 port as it leaves for the post-processing lane. Ifmap words in conflict over banks: logaccel.memory.banks.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -74,6 +72,22 @@ class Ports:
             or self.ofmap.binds(array.cols, max(widths.psum_bits, widths.ofmap_bits))
         )
 
+    def machine(self, array: PEArray, dataflow: Dataflow) -> Counts:
+        """Return an array behind these ports as its kernels take it."""
+        from logaccel.schedule.port_kernel import machine_of  # loads the compiler: only where a port binds
+
+        widths = self.widths
+        ifmap, filters = (self.ifmap, widths.ifmap_bits), (self.filter, widths.filter_bits)
+        (moving, moving_bits), (still, still_bits) = (filters, ifmap) if dataflow == "is" else (ifmap, filters)
+        return machine_of(
+            rows=array.rows, cols=array.cols, delay=array.pipeline_stages, overlap=array.overlap,
+            output_stationary=dataflow == "os",
+            moving_bits=moving_bits, moving_port=moving.port_bits, moving_banks=moving.banks,
+            still_bits=still_bits, still_port=still.port_bits, still_banks=still.banks,
+            psum_bits=widths.psum_bits, ofmap_bits=widths.ofmap_bits,
+            ofmap_port=self.ofmap.port_bits, ofmap_banks=self.ofmap.banks,
+        )  # fmt: skip
+
 
 def ports_of(memory: Memory, widths: WordWidths) -> Ports:
     """Return the ports for words of these widths. Banks of the ifmap depend on addresses and are not in here."""
@@ -103,26 +117,6 @@ class Profile:
     def stall_cycles(self) -> int:
         """Cycles beyond the array's own."""
         return int(((self.cycles[:-1] - 1) * np.diff(self.cuts)).sum())
-
-
-@lru_cache(maxsize=65536)
-def port_stalls(tile: TileFolds, ports: Ports) -> int:
-    """Return the cycles that a tile waits for its ports.
-
-    Full folds repeat: in the middle of a run so long that neither end is felt, one more fold adds what the one
-    before added. So long runs are listed only up to that length (`_settled`), along both axes.
-    """
-    if not ports.bind(tile.array):
-        return 0
-    runs = _runs(tile)
-
-    def over_columns(inner_folds: int) -> int:
-        def stalls(outer_folds: int) -> int:
-            return profile(runs.listed(outer_folds, inner_folds), ports).stall_cycles
-
-        return _extended(stalls, runs.outer, _settled(tile, runs.period(inner_folds)))
-
-    return _extended(over_columns, runs.inner, _settled(tile, runs.fold))
 
 
 @dataclass(frozen=True)
@@ -170,31 +164,6 @@ def _stand_in(index: Counts, count: int, listed: int) -> Counts:
     """Map slices of a run of `count` to those of one of `listed`: both ends to themselves, the rest to its middle."""
     half = listed // 2
     return np.where(index >= count - half, index - count + listed, np.minimum(index, half))
-
-
-def least_port_stalls(shape: MatrixShape, array: PEArray, dataflow: Dataflow, ports: Ports) -> Any:
-    """Return stalls that no tile of a shape can avoid; its sizes may be arrays that broadcast.
-
-    Each stream step takes its vectors' cycles. And from the cycle in which a fold's last column has psums until its
-    first one has none, T − c + 1 in all, c of them pass at once: raw ones but for those of the last K slice.
-    """
-    outer, inner, length = (np.asarray(size) for size in fold_axes(shape, dataflow))
-    widths, output = ports.widths, dataflow == "os"
-    moving, bits = (ports.filter, widths.filter_bits) if dataflow == "is" else (ports.ifmap, widths.ifmap_bits)
-    last = min(widths.ofmap_bits, widths.psum_bits)
-    steps: Any = 0
-    psums: Any = 0
-    for cols, slices in ((np.int64(array.cols), outer // array.cols), (outer % array.cols, outer % array.cols > 0)):
-        for rows, folds in ((np.int64(array.rows), inner // array.rows), (inner % array.rows, inner % array.rows > 0)):
-            cycles = moving.cycles(rows, rows * bits)
-            if output:
-                cycles = np.maximum(cycles, ports.filter.cycles(cols, cols * widths.filter_bits))
-            steps = steps + slices * folds * length * (cycles - 1)
-        if not output:
-            raw, final = (ports.ofmap.cycles(cols, cols * word) - 1 for word in (widths.psum_bits, last))
-            passing = slices * np.maximum(0, length - cols + 1)
-            psums = psums + passing * ((-(-inner // array.rows) - 1) * raw + final)
-    return np.maximum(steps, psums)
 
 
 def profile(tile: TileFolds, ports: Ports) -> Profile:
@@ -317,11 +286,3 @@ def _settled(tile: TileFolds, period: int) -> int:
     length = fold_axes(tile.matrix, tile.dataflow)[2]
     span = length + 2 * tile.array.rows + tile.array.cols + tile.array.pipeline_stages
     return 2 * (span // period + 2)
-
-
-def _extended(stalls: Callable[[int], int], count: int, settled: int) -> int:
-    """Return stalls(count), which grows evenly from `settled` on."""
-    if count <= settled + 1:
-        return stalls(count)
-    last = stalls(settled + 1)
-    return last + (count - settled - 1) * (last - stalls(settled))

@@ -19,7 +19,7 @@ def energies_pj(space: Space, prices: LayerPrices) -> Energies:
     """Return the energy of every mapping, [m, b, d, o]."""
     tiled, memory = space.tiled, prices.memory
     widths, outputs = tiled.widths, _outputs(space)
-    shapes = MatrixShape(1, *space.tile_shapes)  # type: ignore[arg-type]
+    shapes = MatrixShape(1, *space.busy.shapes)  # type: ignore[arg-type]
     tile = matrix_activity(shapes, tiled.array, tiled.dataflow)
     ifmap_fills, filter_fills = space.dram_read_bits
 
@@ -46,7 +46,7 @@ def energies_pj(space: Space, prices: LayerPrices) -> Energies:
 
 def _total(space: Space, table: int | Counts) -> Counts:
     """Sum a count of single tiles over all tiles of every mapping."""
-    shape = np.broadcast_shapes(*(size.shape for size in space.tile_shapes))
+    shape = np.broadcast_shapes(*(size.shape for size in space.busy.shapes))
     return space.tiled.layer.groups * space.summed(np.broadcast_to(table, shape))[..., None]
 
 

@@ -16,13 +16,9 @@ from numpy.typing import NDArray
 from logaccel.arch import ChannelDram, Memory, Order
 from logaccel.errors import WorkloadError
 from logaccel.memory.banked_bound import BankedBound
-from logaccel.memory.banks import least_tap_stalls
+from logaccel.memory.busy import ALONE, FIRST, LAST, MIDDLE, BusyTables
 from logaccel.memory.choices import Choices
-from logaccel.memory.ports import least_port_stalls, ports_of
 from logaccel.memory.tiles import Map, Mapping, TiledLayer, row_runs
-from logaccel.memory.waits import ifmap_tile
-from logaccel.schedule.cycles import cycles_of_shapes
-from logaccel.workload import MatrixShape
 
 Counts = NDArray[np.int64]
 SLOWEST_MAC = 2**12  # cycles or bits of a MAC that is a tile of its own: its fold on the largest array
@@ -91,14 +87,8 @@ class Space:
         self.channels = Axis(ofmap_channels, self.choices.ofmap_channels)
         self.depths = Axis(ifmap_channels, self.choices.ifmap_channels)
         x, c, k = self.maps.pixels, self.channels.lengths, self.depths.lengths
-        self.tile_shapes = (x[:, None, None], c[None, :, None], taps * k[None, None, :])  # pixels, channels, K
-        self._cycles = cycles_of_shapes(*self.tile_shapes, tiled.array, tiled.dataflow)
-        shape = MatrixShape(1, *self.tile_shapes)  # type: ignore[arg-type]
-        self._waits = least_port_stalls(shape, tiled.array, tiled.dataflow, ports_of(memory, tiled.widths))
-        if tiled.dataflow == "ws" and memory.ifmap.banks is not None:
-            tiles = [ifmap_tile(tiled, kind, 1, memory.ifmap.banks) for kind in self.maps.kinds]
-            once = least_tap_stalls(tiles, k.tolist(), tiled.array.rows)[:, None, :]
-            self._waits = np.maximum(self._waits, -(-c[None, :, None] // tiled.array.cols) * once)
+        self.busy = BusyTables(tiled, memory, self.maps.kinds, (x, c, k))
+        self._cycles = self.busy.cycles
         self._ifmap = self.maps.ifmap_bits[:, None] * k
         self._filter = tiled.widths.filter_bits * taps * c[:, None] * k
         self._write = x[:, None] * c * (0 if tiled.ofmap_on_chip else tiled.widths.ofmap_bits)
@@ -147,7 +137,21 @@ class Space:
     @cached_property
     def busy_cycles(self) -> Counts:
         """The same with the least that scratchpad ports hold the array up."""
-        return self.tiled.layer.groups * self.summed(self._cycles + self._waits)[..., None]
+        busy, depths = self.busy, self.depths
+        if not busy.port_bound:
+            return self.tiled.layer.groups * self.summed(busy.least(ALONE))[..., None]
+        cycles = np.zeros(self.shape[:3], dtype=np.int64)
+        first, last = (depths.lengths == depths.lengths[ends][:, None] for ends in (depths.first, depths.last))
+        deep = depths.blocks > 1
+        for part, counts in (
+            (ALONE, first * ~deep[:, None]),
+            (FIRST, first * deep[:, None]),
+            (LAST, last * deep[:, None]),
+            (MIDDLE, (depths.counts - first - last) * deep[:, None]),
+        ):
+            if counts.any():
+                cycles += self.summed(busy.least(part), counts)
+        return self.tiled.layer.groups * cycles[..., None]
 
     @cached_property
     def dram_read_bits(self) -> tuple[Counts, Counts]:
@@ -219,9 +223,10 @@ class Space:
         several = maps @ (both - alone_f)[:, first_slice] + of_slices * self.maps.blocks[:, None]
         return np.where(one_slice, opening - alone_i[first_map][:, None] + of_maps, several)
 
-    def summed(self, table: Counts) -> Counts:
-        """Sum table[x, c, k] over the tiles of every mapping: [m, b, d]."""
-        maps, channels, depths = self.maps.counts, self.channels.counts, self.depths.counts
+    def summed(self, table: Counts, slices: Counts | None = None) -> Counts:
+        """Sum table[x, c, k] over the tiles of every mapping, or over some K slices[d, k] of them: [m, b, d]."""
+        maps, channels = self.maps.counts, self.channels.counts
+        depths = self.depths.counts if slices is None else slices
         by_map = np.tensordot(maps, table, axes=(1, 0))
         return (channels @ by_map) @ depths.T
 

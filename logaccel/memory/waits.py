@@ -6,7 +6,8 @@ from dataclasses import replace
 from logaccel.arch import Memory
 from logaccel.memory.banks import IfmapTile, bank_stalls
 from logaccel.memory.loops import convert, flatten
-from logaccel.memory.ports import TileFolds, port_stalls, ports_of
+from logaccel.memory.port_tables import port_stalls
+from logaccel.memory.ports import TileFolds, ports_of
 from logaccel.memory.tiles import Map, Mapping, Tile, TiledLayer
 from logaccel.memory.timing import TileWork
 from logaccel.workload import MatrixShape
