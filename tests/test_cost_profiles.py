@@ -167,10 +167,10 @@ def test_a_bad_profile_is_one_clear_error(case, tmp_path):
 @pytest.mark.parametrize(
     ("content", "rule"),
     [
-        (b"- 1", "must be a mapping of keys, got list"),
-        (b"a: [", "not valid YAML"),
-        (b"\xff\xfe", "cannot be read"),
-        (b"", "must be a mapping of keys, got NoneType"),
+        (b"- 1", "must be a mapping of keys, got a list"),
+        (b"a: [", "not valid YAML: line 1: "),
+        (b"\xff\xfe", "not a text file in UTF-8"),
+        (b"", "must be a mapping of keys, got nothing (the file is empty)"),
     ],
 )
 def test_a_file_that_is_no_profile(content, rule, tmp_path):

@@ -232,3 +232,30 @@ def test_an_unknown_device_is_an_error() -> None:
     assert str(caught.value) == (
         "ddr9: no such file, nor a DRAM device of that name; shipped are ddr4_2400, lpddr4_3200"
     )
+
+
+def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "device.yaml"
+    text = shipped_devices()["ddr4_2400"]
+    path.write_text(text, encoding="utf-8")
+    before = load_device(str(path))
+    tree = yaml.safe_load(text) | {"name": "slow"}
+    path.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    assert (before.name, load_device(str(path)).name) == ("ddr4_2400", "slow")
+
+
+def test_files_that_are_no_device_are_one_line_each(tmp_path: Path) -> None:
+    path = tmp_path / "device.yaml"
+    for content, rule in (
+        (b"a: [1,2\n", "not valid YAML: line 2: expected ',' or ']', but got '<stream end>'"),
+        (b"\xff\xfe\x00", "not a text file in UTF-8"),
+        (b"- 1\n", "must be a mapping of keys, got a list"),
+        (b"banks: 8\nbanks: 4\n", "not valid YAML: line 2: key 'banks' is given twice"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError) as caught:
+            load_device(str(path))
+        assert str(caught.value) == f"{path}: {rule}"
+    with pytest.raises(ConfigError) as caught:
+        load_device(str(tmp_path))
+    assert str(caught.value) == f"{tmp_path}: is a folder, must be a file"

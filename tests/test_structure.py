@@ -15,7 +15,7 @@ ROOT = Path(logaccel.__file__).parent
 SOURCES = sorted(ROOT.rglob("*.py"))
 FLOORS = (
     ("errors", "section", "jit", "units"),
-    ("formats",),
+    ("formats", "documents"),
     ("pe", "dram"),
     ("arch", "workload"),
     ("trace", "schedule"),

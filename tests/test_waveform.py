@@ -136,7 +136,8 @@ def test_the_command_line_writes_and_draws(tmp_path: Path) -> None:
     assert png.read_bytes().startswith(b"\x89PNG")
     assert "fold: must be 0…1, got 7" in refused("simulate", *arch, *where[:-1], 7)
     assert "--waveform: needs --engine register" in refused("simulate", "--waveform", vcd)
-    assert "--layer and --fold: go with --waveform" in refused("simulate", "--fold", 1)
+    assert "--fold: goes with --waveform" in refused("simulate", "--fold", 1)
+    assert "--layer: goes with --waveform, --timeline, --gantt or --access-trace" in refused("simulate", "--layer", "a")
     assert "signals: none fits nothing" in refused("waveform", vcd, "-o", png, "--signals", "nothing")
 
 

@@ -160,11 +160,23 @@ def test_files_that_cannot_be_read(tmp_path):
     assert str(caught.value) == (
         "no_such_net: no such file, nor a network of that name; shipped are alexnet, mobilenet_v1, resnet18, vgg16"
     )
-    for content in (b"layers: [", b"\xff\xfe\x00", b"[1, 2]", b""):
+    for content, rule in (
+        (b"layers: [", "not valid YAML: line 1: expected the node content, but found '<stream end>'"),
+        (b"\xff\xfe\x00", "not a text file in UTF-8"),
+        (b"[1, 2]", "must be a mapping of keys, got a list"),
+        (b"", "must be a mapping of keys, got nothing (the file is empty)"),
+        (b"name: a\nname: b\n", "not valid YAML: line 2: key 'name' is given twice"),
+    ):
         path = tmp_path / "bad.yaml"
         path.write_bytes(content)
-        with pytest.raises(WorkloadError, match=r"^.*bad\.yaml: (cannot be read|must be a mapping)"):
+        with pytest.raises(WorkloadError) as caught:
             load_network(path)
+        assert str(caught.value) == f"{path}: {rule}"
+    for folder in (tmp_path, tmp_path / "topology.csv"):
+        folder.mkdir(exist_ok=True)
+        with pytest.raises(WorkloadError) as caught:
+            load_network(folder)
+        assert str(caught.value) == f"{folder}: is a folder, must be a file"
 
 
 def test_a_file_names_its_network(tmp_path):

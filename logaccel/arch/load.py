@@ -4,9 +4,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from logaccel.arch.model import Architecture, validated
+from logaccel.documents import mapping_of, read_text
 from logaccel.errors import ConfigError
 
 
@@ -25,48 +24,14 @@ def load_arch(path: str | Path) -> Architecture:
     Raises ConfigError naming file, key, rule and value, one line for every problem in the file.
     """
     text, subject = _text_of(path)
-    tree = _tree_of(text, subject)
-    if not isinstance(tree, dict):
-        shown = "nothing (the file is empty)" if tree is None else "a list" if isinstance(tree, list) else repr(tree)
-        raise ConfigError(f"{subject}: must be a mapping of keys, got {shown}")
-    return validated({"name": Path(subject).stem} | tree, subject)
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML keeps the last of two equal keys in silence; here the second one is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{key.value}' is given twice", key.start_mark)
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
-
-
-def _tree_of(text: str, subject: str) -> Any:
-    try:
-        return yaml.load(text, _UniqueKeyLoader)  # a safe loader: plain values only
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        problem = (error.problem or str(error)).replace("could not determine a constructor for the tag", "unknown tag")
-        raise ConfigError(f"{subject}: not valid YAML: {line}{problem}") from None
-    except yaml.reader.ReaderError as error:
-        raise ConfigError(f"{subject}: not valid YAML: character {error.position}: {error.reason}") from None
+    return validated({"name": Path(subject).stem} | mapping_of(text, subject), subject)
 
 
 def _text_of(path: str | Path) -> tuple[str, str]:
     """Return the text of an architecture file and how to call it in messages."""
     file = Path(path)
-    if file.is_dir():
-        raise ConfigError(f"{file}: is a folder, must be a file")
-    if file.is_file():
-        try:
-            return file.read_text(encoding="utf-8"), str(file)
-        except UnicodeDecodeError:
-            raise ConfigError(f"{file}: not a text file in UTF-8") from None
-        except OSError as error:
-            raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+    if file.is_dir() or file.is_file():
+        return read_text(file), str(file)
     shipped = shipped_architectures()
     if str(path) in shipped:
         return shipped[str(path)], str(path)

@@ -148,8 +148,10 @@ def _check_waveform(
     waveform: Path | None, layer: str | None, fold: int | None, engine: str, network: str | None
 ) -> None:
     if waveform is None:
-        if layer is not None or fold is not None:
-            raise ConfigError("--layer and --fold: go with --waveform")
+        if fold is not None:
+            raise ConfigError("--fold: goes with --waveform")
+        if layer is not None:
+            raise ConfigError("--layer: goes with --waveform, --timeline, --gantt or --access-trace")
         return
     check_folder(waveform)
     if engine != "register":

@@ -7,11 +7,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from logaccel.cost.curve import Curve, Positive
 from logaccel.cost.memory_table import MemoryTable
+from logaccel.documents import mapping_of, read_text
 from logaccel.errors import ConfigError
 from logaccel.pe.parts import Circuit, Part
 from logaccel.section import Section, listed, problems
@@ -182,11 +182,8 @@ def load_profile(name_or_path: str | Path) -> CostProfile:
     Raises ConfigError naming file, key, rule and value, one line for every problem in the file.
     """
     path, name = Path(name_or_path), str(name_or_path)
-    if path.is_file():
-        try:
-            return _parsed(path.read_text(encoding="utf-8"), name)
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{name}: cannot be read: {error}") from None
+    if path.is_dir() or path.is_file():
+        return _parsed(read_text(path), name)
     if name in shipped_profiles():
         file = files("logaccel") / "cost" / "profiles" / f"{name}.yaml"
         return _parsed(file.read_text(encoding="utf-8"), name)
@@ -197,13 +194,8 @@ def load_profile(name_or_path: str | Path) -> CostProfile:
 
 @lru_cache(maxsize=32)  # reading YAML takes longer than pricing a network
 def _parsed(text: str, subject: str) -> CostProfile:
+    tree = {"name": Path(subject).stem} | mapping_of(text, subject)
     try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{subject}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{subject}: must be a mapping of keys, got {type(tree).__name__}")
-    try:
-        return CostProfile.model_validate({"name": Path(subject).stem} | tree)
+        return CostProfile.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(problems(error, subject)) from None

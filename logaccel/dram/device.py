@@ -1,17 +1,16 @@
 """Timing tables of DRAM devices: one YAML file each, every figure with its source."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from importlib.resources import files
 from math import ceil
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from logaccel.documents import mapping_of, read_text
 from logaccel.errors import ConfigError
 from logaccel.section import Section, problems
 
@@ -116,6 +115,7 @@ class Clocks:
     trefi: int
 
 
+@lru_cache(maxsize=1)
 def shipped_devices() -> dict[str, str]:
     """Return the text of every timing table that ships with logaccel, by name."""
     folder = files("logaccel.dram") / "devices"
@@ -123,21 +123,19 @@ def shipped_devices() -> dict[str, str]:
     return {name: found[name].read_text(encoding="utf-8") for name in sorted(found)}
 
 
-@lru_cache(maxsize=64)
 def load_device(name: str) -> Device:
     """Read a timing table, by path or by the name of a shipped one.
 
     Raises ConfigError naming file, key, rule and value.
     """
-    text, subject = _text_of(name)
+    return _parsed(*_text_of(name))
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str, subject: str) -> Device:
+    tree = {"name": Path(subject).stem} | mapping_of(text, subject)
     try:
-        tree: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{subject}: not valid YAML: {error}") from None
-    if not isinstance(tree, Mapping):
-        raise ConfigError(f"{subject}: must be a mapping of keys")
-    try:
-        return Device.model_validate({"name": Path(subject).stem} | dict(tree))
+        return Device.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(problems(error, subject)) from None
 
@@ -147,9 +145,6 @@ def _text_of(name: str) -> tuple[str, str]:
     if name in shipped:
         return shipped[name], f"DRAM device {name}"
     path = Path(name)
-    if not path.is_file():
-        raise ConfigError(f"{name}: no such file, nor a DRAM device of that name; shipped are {', '.join(shipped)}")
-    try:
-        return path.read_text(encoding="utf-8"), str(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    if path.is_dir() or path.is_file():
+        return read_text(path), str(path)
+    raise ConfigError(f"{name}: no such file, nor a DRAM device of that name; shipped are {', '.join(shipped)}")

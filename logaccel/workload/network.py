@@ -5,9 +5,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Self
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from logaccel.documents import mapping_of, read_text
 from logaccel.errors import WorkloadError
 from logaccel.section import Section, problems
 from logaccel.workload.layer import Layer
@@ -99,7 +99,7 @@ def _valid_layers(trees: Sequence[object], subject: str, faults: list[str]) -> l
 
 
 def _read_yaml(path: Path, name: str) -> Network:
-    if path.is_file():
+    if path.is_dir() or path.is_file():
         source, subject = path, str(path)
     else:
         source = files("logaccel") / "workload" / "networks" / f"{name}.yaml"  # type: ignore[assignment]
@@ -108,10 +108,5 @@ def _read_yaml(path: Path, name: str) -> Network:
             raise WorkloadError(
                 f"{name}: no such file, nor a network of that name; shipped are {', '.join(shipped_networks())}"
             )
-    try:
-        tree = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise WorkloadError(f"{subject}: cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict):
-        raise WorkloadError(f"{subject}: must be a mapping of keys, got {type(tree).__name__}")
+    tree = mapping_of(read_text(source, WorkloadError), subject, WorkloadError)
     return network_of({"name": Path(subject).stem} | tree, subject)

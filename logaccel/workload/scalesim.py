@@ -10,6 +10,7 @@ last comma is a remark, a convolution whose name holds `DP` is one layer of a si
 from pathlib import Path
 from typing import Any
 
+from logaccel.documents import read_text
 from logaccel.errors import WorkloadError
 
 _CONVOLUTION = ("ifmap height", "ifmap width", "filter height", "filter width", "channels", "num filter", "strides")
@@ -25,10 +26,7 @@ def read_topology(path: Path) -> list[dict[str, Any]]:
     SCALE-Sim 2; `1:1`, dense, is the only sparsity. M × N × K is a 1 × 1 convolution of an M × 1 map.
     Raises WorkloadError naming file, line, field and value, one line for every problem.
     """
-    try:
-        rows = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise WorkloadError(f"{path}: cannot be read: {error}") from None
+    rows = read_text(path, WorkloadError).splitlines()
     faults: list[str] = []
     layers: list[dict[str, Any]] = []
     heading = [cell.strip().upper() for cell in rows[0].split(",")] if rows else []
