@@ -47,7 +47,7 @@ class NetworkMapping:
     batch: int
     arch: Architecture
     layers: tuple[LayerChoice, ...]
-    maps_on_chip: tuple[KeptMap, ...] = ()  # of the whole network
+    maps_on_chip: tuple[KeptMap, ...] = ()  # of one layer alone: those that it makes or reads
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, units in the keys."""
@@ -94,7 +94,8 @@ def map_network(
         for entry, own in zip(plan.layers, archs, strict=True)
         if layer in (None, entry.layer.name)
     )
-    return NetworkMapping(network.name, network.batch, arch, chosen, plan.maps_on_chip)
+    kept = tuple(own for own in plan.maps_on_chip if layer is None or layer in (own.name, *own.readers))
+    return NetworkMapping(network.name, network.batch, arch, chosen, kept)
 
 
 def layers_alone(workload: Trace | Network | Graph, batch: int | None) -> Network:

@@ -385,6 +385,8 @@ def test_reports_say_which_maps_stay() -> None:
     mapping = map_network(RESIDUAL, arch(50_000), batch=BATCH)
     assert mapping.to_dict()["maps_on_chip"] == tree
     assert [layer["waiting_bits"] for layer in mapping.to_dict()["layers"]] == [0, 0, 8 * 288, 0, 0]
+    alone = map_network(RESIDUAL, arch(50_000), layer="c2", batch=BATCH)
+    assert [own.name for own in alone.maps_on_chip] == ["c1", "c2"]
     said = mapping.summary()
     assert said.count("other maps, kept on chip: 288 B") == 1
     assert "maps that stay on chip:\n  c1: 288 B, for c2, c3\n" in said
