@@ -1,5 +1,6 @@
 """What a simulation returns: frozen records, plain numbers with units, ready for JSON and for notebooks."""
 
+import errno
 import json
 import os
 import tempfile
@@ -324,9 +325,14 @@ def whole_file(path: str | Path) -> Iterator[BinaryIO]:
             yield file
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM:  # name the file
+            raise OSError(error.errno, error.strerror, str(target)) from None
         raise
+
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 def _umask() -> int:

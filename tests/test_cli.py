@@ -1,6 +1,7 @@
 """The command line end to end: output, exit codes, messages, nothing half-written."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -12,7 +13,7 @@ import pytest
 from command_line import refused, run, run_alone
 
 import logaccel
-from logaccel.result import write_whole
+from logaccel.result import whole_file, write_whole
 
 
 @pytest.fixture
@@ -129,6 +130,18 @@ def test_a_full_disk_leaves_nothing_behind(small_trace: Path) -> None:
         shell=True, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 2 and "Traceback" not in done.stderr and "No space left" in done.stderr
+
+
+def test_a_disk_that_fills_up_is_named_with_the_file(tmp_path: Path) -> None:
+    def fill() -> None:
+        with whole_file(tmp_path / "result.json") as file:
+            file.write(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        fill()
+    assert caught.value.filename == str(tmp_path / "result.json")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:

@@ -232,6 +232,18 @@ def test_evaluate_goes_on_after_an_interruption(
     assert (code, said) == (2, "") and error.startswith(f"error: {state}: belongs to another evaluation")
 
 
+def test_a_state_of_more_images_than_there_are_is_refused(folder: Path, command: Commands) -> None:
+    call = ["evaluate", folder / "net.onnx", folder / "images.npy", "--json", "--state", folder / "sums.json"]
+    assert command(*call)[0] == 0
+    tree = json.loads((folder / "sums.json").read_text())
+    for count in (11, -1):
+        tree["sums"]["images"] = count
+        (folder / "sums.json").write_text(json.dumps(tree))
+        code, said, error = command(*call)
+        assert (code, said) == (2, "")
+        assert f"sums.json: is no state of an evaluation: images: must be 0 … 10, got {count}" in error
+
+
 def test_evaluate_refuses_wrong_files(folder: Path, command: Commands) -> None:
     hole = normal(40, 4, 9, 8)
     hole[35, 1, 2, 3] = np.nan
@@ -246,7 +258,7 @@ def test_evaluate_refuses_wrong_files(folder: Path, command: Commands) -> None:
         (folder / name).write_text("hello\n")
     model, images, labels = (folder / name for name in ("net.onnx", "images.npy", "labels.npy"))
     for arguments, message in (
-        ((model, folder / "shape.npy"), "shape.npy: must have the shape [N, 4, 9, 8], got [1, 4, 9, 7]"),
+        ((model, folder / "shape.npy"), "shape.npy: must have the shape [N, 4, 9, 8], got [2, 4, 9, 7]"),
         ((model, folder / "nan.npy"), "nan.npy: must be finite in float32, got nan in image 35"),
         ((model, folder / "complex.npy"), "complex.npy: must hold real numbers, got complex128"),
         ((model, folder / "none.npy"), "none.npy: must hold at least one entry, got the shape [0, 4, 9, 8]"),

@@ -238,3 +238,13 @@ def test_weights_that_are_inputs_as_well(tmp_path: Path) -> None:
     model.ir_version = 3
     path.write_bytes(model.SerializeToString())
     equals_onnxruntime(path, (1,))
+
+
+def test_what_the_output_does_not_depend_on_is_left_out(tmp_path: Path) -> None:
+    """A branch that nothing reads costs nothing, and the ReLU stays in the layer's lane."""
+    branch = [node("Sigmoid", "c", "s"), node("Conv", "c w2", "d")]
+    path = save(
+        tmp_path / "net.onnx", [STEM, *branch, node("Relu", "c", "y")], STEM_W | {"w2": normal(2, 6, 1, 1)}, OPEN
+    )
+    graph = equals_onnxruntime(path, (2,)).graph
+    assert [done.name for done in graph.nodes] == ["stem"]

@@ -72,7 +72,7 @@ def evaluate(
 ) -> None:
     """Run a trained network on the simulated machine: accuracy, agreement, cycles and energy per image."""
     from logaccel import evaluation
-    from logaccel.evaluation.formats import check_images
+    from logaccel.evaluation.formats import check_image_array, check_images
     from logaccel.model.onnx_import import load_onnx
     from logaccel.report.evaluation import evaluation_csv, evaluation_renderables
 
@@ -89,7 +89,7 @@ def evaluate(
             raise ConfigError(f"--formats {formats}: holds what a calibration chose; leave out how to calibrate")
         chosen, origin = evaluation.load_formats(formats), f"{accelerator.name}, from {formats.name}"
     else:
-        check_images(data[:1], shape, str(images))
+        check_image_array(data, shape, str(images))
         samples = data[:CALIBRATION_IMAGES] if calibration is None else open_array(calibration)
         samples = check_images(samples, shape, str(images if calibration is None else calibration))
         chosen = evaluation.calibrate(network, accelerator, samples, wanted)

@@ -58,7 +58,7 @@ def trace_capture(
     """Record the tensors of every layer of a trained network on some images."""
     from tempfile import TemporaryDirectory
 
-    from logaccel.evaluation.formats import check_images
+    from logaccel.evaluation.formats import check_image_array, check_images
     from logaccel.model.capture import capture_trace
     from logaccel.model.onnx_import import load_onnx
     from logaccel.trace import save_trace
@@ -66,6 +66,7 @@ def trace_capture(
     check_folder(output)
     network, data = load_onnx(model), open_array(images)
     classes = None if labels is None else open_array(labels)
+    check_image_array(data, network.graph.input_shape, str(images))
     for first in range(0, len(data), batch):
         check_images(data[first : first + batch], network.graph.input_shape, str(images), first)
     with TemporaryDirectory(dir=output.resolve().parent, prefix=f".{output.name}.") as folder, progress() as report:

@@ -18,7 +18,7 @@ from logaccel.cost import Area, MemoryProvenance, Provenance, load_profile, memo
 from logaccel.costed import Prices, area_between_layers, cost_between_layers, cost_layer, machine_area
 from logaccel.errors import ConfigError, TraceError
 from logaccel.evaluation.float_network import FloatNetwork
-from logaccel.evaluation.formats import GraphFormats, check_images, formats_tree
+from logaccel.evaluation.formats import GraphFormats, check_image_array, check_images, formats_tree
 from logaccel.evaluation.run import GraphRun, NodeRun
 from logaccel.formats.encode import decode
 from logaccel.metrics import error_powers
@@ -177,11 +177,12 @@ def evaluate(
         raise ConfigError(f"batch: must be at least 1, got {batch}")
     graph = run.model.graph
     classes = int(np.prod(graph.shapes[graph.output]))
+    check_image_array(np.asarray(images), graph.input_shape, _subject(images, "images"))
     if labels is not None:
         labels = _checked_labels(labels, len(images), classes, _subject(labels, "labels"))
     key = _fingerprint(run, images, labels, float_network)
     reference = FloatNetwork(run.model) if float_network else None
-    sums = _resumed(state, key)
+    sums = _resumed(state, key, len(images))
     while sums.images < len(images):
         if progress is not None:
             progress(sums.images, len(images))
@@ -319,7 +320,7 @@ def _fingerprint(run: GraphRun, images: NDArray[Any], labels: NDArray[Any] | Non
     return digest.hexdigest()
 
 
-def _resumed(state: str | Path | None, key: str) -> Sums:
+def _resumed(state: str | Path | None, key: str, images: int) -> Sums:
     if state is None or not Path(state).exists():
         return Sums()
     try:
@@ -328,6 +329,8 @@ def _resumed(state: str | Path | None, key: str) -> Sums:
             raise ConfigError(f"{state}: belongs to another evaluation; give another file or delete it")
         sums = Sums(**tree["sums"])
         sums.nodes = {name: NodeSums(**own) for name, own in tree["sums"]["nodes"].items()}
+        if not 0 <= sums.images <= images:
+            raise ValueError(f"images: must be 0 … {images}, got {sums.images}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{state}: is no state of an evaluation: {error}") from None
     return sums

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from logaccel import __version__
@@ -162,13 +163,18 @@ def formats_summary(formats: GraphFormats, graph: Graph) -> str:
     return "\n".join([*lines, f"corrected biases: {'all layers' if formats.biases else 'none'}"])
 
 
-def check_images(images: Any, shape: tuple[int, ...], subject: str = "images", first: int = 0) -> Tensor:
-    """Return images[N, …] as float32; they are counted from `first`. Raises TraceError naming rule and value."""
-    values = np.asarray(images)
+def check_image_array(values: NDArray[Any], shape: tuple[int, ...], subject: str = "images") -> None:
+    """Check type and shape of images[N, …], of which none is read. Raises TraceError."""
     if values.dtype.kind not in "fiu":
         raise TraceError(f"{subject}: must hold real numbers, got {values.dtype}")
     if values.ndim != len(shape) + 1 or values.shape[1:] != shape or not len(values):
         raise TraceError(f"{subject}: must have the shape [N, {', '.join(map(str, shape))}], got {list(values.shape)}")
+
+
+def check_images(images: Any, shape: tuple[int, ...], subject: str = "images", first: int = 0) -> Tensor:
+    """Return images[N, …] as float32; they are counted from `first`. Raises TraceError naming rule and value."""
+    values = np.asarray(images)
+    check_image_array(values, shape, subject)
     with np.errstate(over="ignore"):
         single = np.ascontiguousarray(values, np.float32)
     finite = np.isfinite(single)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 from pydantic import ValidationError
 
@@ -24,7 +25,7 @@ def import_operators(graph: OperatorGraph) -> Model:
 
 class _Importer:
     def __init__(self, graph: OperatorGraph) -> None:
-        self.graph = graph
+        graph = self.graph = replace(graph, nodes=_needed(graph))
         readers = [node for node in graph.nodes if node.op != "Shape"]  # which reads no value
         uses = Counter(name for node in readers for name in node.inputs) + Counter([graph.output_name])
         self.build = Builder(graph.input_shape, uses)
@@ -87,6 +88,16 @@ class _Importer:
         if self.worked_out > MOST_ELEMENTS:
             raise ValueError(f"constants made of constants hold more than {MOST_ELEMENTS} elements")
         self.constants[node.outputs[0]] = value
+
+
+def _needed(graph: OperatorGraph) -> tuple[Operator, ...]:
+    """Return the operators that the output depends on: what else a file holds is not the network."""
+    wanted, kept = {graph.output_name}, list[Operator]()
+    for node in reversed(graph.nodes):
+        if wanted.intersection(node.outputs):
+            kept.append(node)
+            wanted.update(node.inputs)
+    return tuple(reversed(kept))
 
 
 def _shape(net: Translation, node: Operator) -> None:
