@@ -5,8 +5,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from logaccel.arch import ChannelDram, Dram, Memory, PEArray, Scratchpad
-from logaccel.memory.tiles import TiledLayer
+from logaccel.arch import ChannelDram, Dram, Memory, Order, PEArray, Scratchpad
+from logaccel.memory.mapper import candidates
+from logaccel.memory.tiles import Mapping, TiledLayer
 from logaccel.memory.widths import WordWidths
 from logaccel.workload import Layer
 
@@ -25,9 +26,9 @@ def tiled_layers(draw: st.DrawFn) -> TiledLayer:
         out_channels=groups * draw(st.integers(1, 6)),
         in_size=(draw(st.integers(5, 8)), draw(st.integers(5, 7))),
         kernel=kernel,
-        stride=(draw(st.integers(1, 3)), 1),
-        padding=(draw(st.integers(0, 1)),) * 4,
-        dilation=(dilation, 1),
+        stride=(draw(st.integers(1, 3)), draw(st.integers(1, 2))),
+        padding=tuple(draw(st.integers(0, 1)) for _ in range(4)),
+        dilation=(dilation, draw(st.integers(1, 2))),
         groups=groups,
     )
     array = PEArray(rows=draw(st.integers(1, 4)), cols=draw(st.integers(1, 4)), overlap=draw(st.booleans()))
@@ -40,6 +41,23 @@ def handed_layers(draw: st.DrawFn) -> TiledLayer:
     """The same, some of whose maps never leave the chip, or beside which others wait."""
     there = {"ifmap_on_chip": draw(st.booleans()), "ofmap_on_chip": draw(st.booleans())}
     return replace(draw(tiled_layers()), **there, waiting_bits=draw(st.sampled_from([0, 0, 100, 700])))
+
+
+def some_mapping(tiled: TiledLayer, pick: int, space: list[Mapping] | None = None) -> Mapping:
+    """Return a mapping of the space (or of what of it is given), one of those that cut columns, or one of any sizes."""
+    pick, kind = divmod(pick, 3)
+    space = list(candidates(tiled)) if space is None else space
+    (height, width), (channels, depth) = tiled.layer.out_size, tiled.group_channels
+    if kind == 2:
+        sizes = []
+        for bound in (2, tiled.batch, height, width, channels, 1 if tiled.dataflow == "os" else depth):
+            pick, size = divmod(pick, bound)
+            sizes.append(size + 1)
+        order: Order = "pixels" if sizes[0] == 1 else "channels"
+        return Mapping(*sizes[1:5], depth if tiled.dataflow == "os" else sizes[5], order)
+    if kind == 1:
+        space = [mapping for mapping in space if mapping.ofmap_columns < width] or space
+    return space[pick % len(space)]
 
 
 WAYS = st.tuples(  # port bits and banks of each scratchpad: what memory_of takes as `ways`

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_cases import IDEAL, WAYS, memory_of, tiled_layers
+from memory_cases import IDEAL, WAYS, memory_of, some_mapping, tiled_layers
 from test_dram import CLOCKS, Machine
 
 from logaccel.arch import BankedDram, load_arch
@@ -25,9 +25,10 @@ from logaccel.simulation import simulate
 from logaccel.workload import load_network
 
 
-def bits_of(runs: Runs) -> list[int]:
+def bits_of(block: tuple[Runs, ...]) -> list[int]:
     return [
         runs.first + outer * runs.outer_stride + inner * runs.stride + bit
+        for runs in block
         for outer in range(runs.outer_times)
         for inner in range(runs.times)
         for bit in range(runs.bits)
@@ -67,8 +68,17 @@ class Words:
             for c in range(*place.ifmap_channels)
             for h in range(min(lines), max(lines) + 1)
             if 0 <= h < layer.in_size[0]
-            for w in range(layer.in_size[1])
+            for w in self.columns(place)
         )
+
+    def columns(self, place: Place) -> list[int]:
+        """Return the ifmap columns between the first and the last one that is multiplied; of whole rows all."""
+        layer, columns = self.tiled.layer, range(*place.ofmap_columns)
+        if len(columns) == layer.out_size[1]:
+            return list(range(layer.in_size[1]))
+        spots = [q * layer.stride[1] + s * layer.dilation[1] - layer.padding[1] for q in columns
+                 for s in range(layer.kernel[1])]  # fmt: skip
+        return [w for w in range(layer.in_size[1]) if min(spots) <= w <= max(spots)]
 
     def filter(self, place: Place) -> list[int]:
         layer, m_all = self.tiled.layer, self.tiled.group_channels[0]
@@ -87,15 +97,14 @@ class Words:
             for n in range(*place.images)
             for m in range(*place.ofmap_channels)
             for p in range(*place.ofmap_rows)
-            for q in range(layer.out_size[1])
+            for q in range(*place.ofmap_columns)
         )
 
 
 @given(tiled=tiled_layers(), pick=st.integers(0, 10_000), burst_bits=st.integers(1, 70))
 @settings(max_examples=40, deadline=None)
 def test_runs_are_the_bits_of_the_words(tiled: TiledLayer, pick: int, burst_bits: int) -> None:
-    space = list(candidates(tiled))
-    mapping = space[pick % len(space)]
+    mapping = some_mapping(tiled, pick)
     words, layout = Words(tiled, burst_bits), Layout(tiled, burst_bits)
     for place, work in zip(places(tiled, mapping), tiled.tiles(mapping), strict=True):
         assert bits_of(layout.ifmap(place)) == words.ifmap(place)
@@ -152,8 +161,7 @@ def test_a_schedule_on_banks_equals_the_stepped_one(
     tiled: TiledLayer, pick: int, clocks: Clocks, array_mhz: float
 ) -> None:
     tiled = replace(tiled, clock_mhz=array_mhz)
-    space = list(candidates(tiled))
-    mapping = space[pick % len(space)]
+    mapping = some_mapping(tiled, pick)
     works = list(tiled.tiles(mapping))[:12]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(device.Device, "clocks", clocks)

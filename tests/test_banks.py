@@ -5,13 +5,12 @@ from collections import defaultdict
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_cases import handed_layers
+from memory_cases import handed_layers, some_mapping
 from test_ports import PORT, demand
 
 from logaccel.arch import Dataflow, PEArray
 from logaccel.memory.banks import IfmapTile, bank_stalls
 from logaccel.memory.loops import flatten
-from logaccel.memory.mapper import candidates
 from logaccel.memory.places import places
 from logaccel.memory.port_tables import port_stalls
 from logaccel.memory.ports import Port, Ports, TileFolds
@@ -22,10 +21,12 @@ from logaccel.memory.widths import WordWidths
 from logaccel.schedule.folds import plan_folds
 from logaccel.workload import Layer, MatrixShape
 
+Pixels = tuple[range, range]  # ofmap rows, ofmap columns
+
 
 @st.composite
-def ifmap_tiles(draw: st.DrawFn) -> tuple[Layer, range, IfmapTile, int | None]:
-    """Draw a layer, a block of its ofmap rows, and the tile of that block."""
+def ifmap_tiles(draw: st.DrawFn) -> tuple[Layer, Pixels, IfmapTile, int | None]:
+    """Draw a layer, a block of its ofmap rows and columns, and the tile of that block."""
     layer = Layer(
         name="random",
         in_channels=draw(st.integers(1, 3)),
@@ -36,49 +37,56 @@ def ifmap_tiles(draw: st.DrawFn) -> tuple[Layer, range, IfmapTile, int | None]:
         padding=tuple(draw(st.integers(0, 2)) for _ in range(4)),
         dilation=(draw(st.integers(1, 2)), draw(st.integers(1, 2))),
     )
-    first = draw(st.integers(0, layer.out_size[0] - 1))
-    rows = range(first, draw(st.integers(first, layer.out_size[0] - 1)) + 1)
-    reach = {
-        row * layer.stride[0] + tap * layer.dilation[0] - layer.padding[0]
-        for row in rows
-        for tap in range(layer.kernel[0])
-    }
+    pixels = []
+    for axis in range(2):
+        first = draw(st.integers(0, layer.out_size[axis] - 1))
+        pixels.append(range(first, draw(st.integers(first, layer.out_size[axis] - 1)) + 1))
+    if draw(st.booleans()):
+        pixels[1] = range(layer.out_size[1])
+    rows, columns = pixels
     kept = draw(st.one_of(st.none(), st.integers(0, 2)))  # other channels of a whole map; None: the tile alone
-    stored = [h for h in range(min(reach), max(reach) + 1) if 0 <= h < layer.in_size[0]]
+    stored = [held(layer, axis, pixels[axis]) for axis in range(2)]
+    first_tap = [pixels[axis][0] * layer.stride[axis] - layer.padding[axis] for axis in range(2)]
+    height, width = (len(stored[0]), len(stored[1])) if kept is None else layer.in_size
     tile = IfmapTile(
         images=draw(st.integers(1, 2)),
         channels=layer.in_channels,
-        ofmap=(len(rows), layer.out_size[1]),
-        stored=(len(stored), layer.in_size[1]),
-        before=(max(0, -min(reach)), layer.padding[1]),
-        channel_words=(len(stored) if kept is None else layer.in_size[0]) * layer.in_size[1],
-        image_words=layer.in_channels * len(stored) * layer.in_size[1]
-        if kept is None
-        else (layer.in_channels + kept) * layer.in_size[0] * layer.in_size[1],
+        ofmap=(len(rows), len(columns)),
+        stored=(len(stored[0]), len(stored[1])),
+        before=(max(0, -first_tap[0]), max(0, -first_tap[1])),
+        row_words=width,
+        channel_words=height * width,
+        image_words=(layer.in_channels + (kept or 0)) * height * width,
         kernel=layer.kernel,
         stride=layer.stride,
         dilation=layer.dilation,
         banks=draw(st.integers(2, 12)),
     )
-    return layer, rows, tile, kept
+    return layer, (rows, columns), tile, kept
 
 
-def words_of(layer: Layer, rows: range, tile: IfmapTile, kept: int | None) -> dict[tuple[int, int], int | None]:
+def held(layer: Layer, axis: int, pixels: range) -> list[int]:
+    """Return the ifmap rows or columns from the first to the last that is multiplied; of whole ofmap rows all columns."""
+    taps = [pixel * layer.stride[axis] + tap * layer.dilation[axis] - layer.padding[axis]
+            for pixel in pixels for tap in range(layer.kernel[axis])]  # fmt: skip
+    whole = axis == 1 and len(pixels) == layer.out_size[1]
+    return [at for at in range(layer.in_size[axis]) if whole or min(taps) <= at <= max(taps)]
+
+
+def words_of(layer: Layer, pixels: Pixels, tile: IfmapTile, kept: int | None) -> dict[tuple[int, int], int | None]:
     """Fill the scratchpad in order and return the address of (pixel, k), None for padding."""
-    lines = [row * layer.stride[0] - layer.padding[0] + r * layer.dilation[0] for row in rows
-             for r in range(layer.kernel[0])]  # fmt: skip
+    stored = [held(layer, axis, pixels[axis]) if kept is None else range(layer.in_size[axis]) for axis in range(2)]
     address: dict[tuple[int, int, int, int], int] = {}
     for n in range(tile.images):
         for c in range(layer.in_channels + (kept or 0)):
-            held = range(max(0, min(lines)), min(layer.in_size[0], max(lines) + 1))
-            for h in held if kept is None else range(layer.in_size[0]):
-                for w in range(layer.in_size[1]):
+            for h in stored[0]:
+                for w in stored[1]:
                     address[n, c, h, w] = len(address)
     found: dict[tuple[int, int], int | None] = {}
     pixel = 0
     for n in range(tile.images):
-        for p in rows:
-            for q in range(layer.out_size[1]):
+        for p in pixels[0]:
+            for q in pixels[1]:
                 k = 0
                 for c in range(layer.in_channels):
                     for r in range(layer.kernel[0]):
@@ -160,22 +168,22 @@ def _by_bank(addresses: list[int], banks: int) -> list[list[int]]:
 )
 @settings(max_examples=400, deadline=None)
 def test_bank_stalls_equal_the_stepped_scratchpad(
-    drawn: tuple[Layer, range, IfmapTile, int | None], array: PEArray, dataflow: Dataflow, ports: Ports, narrow: bool
+    drawn: tuple[Layer, Pixels, IfmapTile, int | None], array: PEArray, dataflow: Dataflow, ports: Ports, narrow: bool
 ) -> None:
-    layer, rows, tile, kept = drawn
+    layer, block, tile, kept = drawn
     if not narrow:
         ports = Ports(Port(), Port(), Port(), ports.widths)
-    pixels = tile.images * len(rows) * layer.out_size[1]
+    pixels = tile.images * len(block[0]) * len(block[1])
     reduction = layer.in_channels * tile.taps
     folds = TileFolds(MatrixShape(1, pixels, layer.out_channels, reduction), array, dataflow)
-    words = words_of(layer, rows, tile, kept)
+    words = words_of(layer, block, tile, kept)
     waits = port_stalls(folds, ports.without_banks()) + bank_stalls(folds, ports, tile)
     assert waits == stepped(folds, ports, words, tile.banks)
 
 
 def test_a_stride_of_four_over_sixteen_banks_takes_four_cycles_a_step() -> None:
     """AlexNet's first layer, one row of 16 pixels whose words lie 4 apart: 4 banks hold them, 4 words each."""
-    tile = IfmapTile(1, 3, (1, 16), (11, 71), (0, 0), 781, 2343, (11, 11), (4, 4), (1, 1), 16)
+    tile = IfmapTile(1, 3, (1, 16), (11, 71), (0, 0), 71, 781, 2343, (11, 11), (4, 4), (1, 1), 16)
     array = PEArray(rows=16, cols=16)
     folds = TileFolds(MatrixShape(1, 16, 16, 363), array, "os")
     ports = Ports(Port(), Port(), Port(), WordWidths(8, 8, 8, 8))
@@ -184,7 +192,7 @@ def test_a_stride_of_four_over_sixteen_banks_takes_four_cycles_a_step() -> None:
 
 @pytest.mark.parametrize("banks", [5, 7, 17])
 def test_banks_prime_to_the_stride_never_conflict_within_their_number(banks: int) -> None:
-    tile = IfmapTile(1, 2, (1, 5), (3, 24), (0, 0), 72, 144, (3, 3), (4, 4), (1, 1), banks)
+    tile = IfmapTile(1, 2, (1, 5), (3, 24), (0, 0), 24, 72, 144, (3, 3), (4, 4), (1, 1), banks)
     folds = TileFolds(MatrixShape(1, 5, 4, 18), PEArray(rows=5, cols=4), "os")
     assert bank_stalls(folds, Ports(Port(), Port(), Port(), WordWidths(8, 8, 8, 8)), tile) == 0
 
@@ -192,8 +200,7 @@ def test_banks_prime_to_the_stride_never_conflict_within_their_number(banks: int
 @given(tiled=handed_layers(), pick=st.integers(0, 10_000), banks=st.integers(2, 9))
 @settings(max_examples=40, deadline=None)
 def test_tiles_of_a_mapping_store_what_they_need(tiled: TiledLayer, pick: int, banks: int) -> None:
-    space = list(candidates(tiled))
-    mapping = space[pick % len(space)]
+    mapping = some_mapping(tiled, pick)
     ports = Ports(Port(), Port(), Port(), tiled.widths)
     for place, tile in list(zip(places(tiled, mapping), flatten(tiled.loops(mapping)), strict=True))[:6]:
         alone = tiled.layer.model_copy(
@@ -201,6 +208,6 @@ def test_tiles_of_a_mapping_store_what_they_need(tiled: TiledLayer, pick: int, b
         )
         stored = ifmap_tile(tiled, tile.map, tile.ifmap_channels, banks)
         others = tiled.layer.in_channels - tile.ifmap_channels if tiled.ifmap_on_chip else None
-        words = words_of(alone, range(*place.ofmap_rows), stored, others)
+        words = words_of(alone, (range(*place.ofmap_rows), range(*place.ofmap_columns)), stored, others)
         folds = TileFolds(tile_matrix(tiled, place), tiled.array, tiled.dataflow)
         assert bank_stalls(folds, ports, stored) == stepped(folds, ports, words, banks)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_cases import tiled_layers
+from memory_cases import some_mapping, tiled_layers
 
 from logaccel.arch import Architecture, Objective, load_arch
 from logaccel.cost import load_profile, memory_prices
@@ -19,7 +19,6 @@ from logaccel.errors import ConfigError
 from logaccel.mapping import map_network
 from logaccel.memory.access_trace import KINDS
 from logaccel.memory.accounting import count_work
-from logaccel.memory.mapper import candidates
 from logaccel.memory.tiles import TiledLayer
 from logaccel.planning import OnChip, plan_layer, plan_network
 from logaccel.quantization import layer_architectures, quantize_network
@@ -52,8 +51,7 @@ def arch(ifmap_bytes: int, **changes: Any) -> Architecture:
 @given(tiled=tiled_layers(), pick=st.integers(0, 10_000))
 @settings(max_examples=60, deadline=None)
 def test_dram_bits_drop_by_exactly_what_stays(tiled: TiledLayer, pick: int) -> None:
-    space = list(candidates(tiled))
-    mapping = space[pick % len(space)]
+    mapping = some_mapping(tiled, pick)
     plain = count_work(tiled, mapping)
     for ifmap, ofmap in product((False, True), repeat=2):
         handed = count_work(replace(tiled, ifmap_on_chip=ifmap, ofmap_on_chip=ofmap), mapping)

@@ -1,12 +1,14 @@
 """The mapper: loops against tiles one by one, arrays over the space against them, the optimum against all."""
 
+from dataclasses import replace
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_cases import DRAMS, IDEAL, WAYS, handed_layers, memory_of
+from memory_cases import DRAMS, IDEAL, WAYS, handed_layers, memory_of, some_mapping
 
 from logaccel.arch import ChannelDram, Memory, Objective, PEArray
 from logaccel.errors import ConfigError, WorkloadError
@@ -94,8 +96,7 @@ def test_a_long_loop_takes_no_longer_than_a_short_one() -> None:
 @given(tiled=handed_layers(), pick=st.integers(0, 10_000))
 @settings(deadline=None)
 def test_loops_are_the_tiles_in_order(tiled: TiledLayer, pick: int) -> None:
-    space = list(candidates(tiled))
-    mapping = space[pick % len(space)]
+    mapping = some_mapping(tiled, pick)
     assert [tiled.work(tile) for tile in flatten(tiled.loops(mapping))] == list(tiled.tiles(mapping))
 
 
@@ -105,8 +106,7 @@ def test_wider_ports_and_no_banks_never_cost_cycles(
     tiled: TiledLayer, dram: ChannelDram, ways: Any, pick: int, more: int
 ) -> None:
     """Under one mapping. (More banks can: a stride may divide their number.)"""
-    space = list(candidates(tiled))
-    mapping = space[pick % len(space)]
+    mapping = some_mapping(tiled, pick)
     wider = [(bits and bits + more, banks) for bits, banks in ways]
     bankless = [(bits, None) for bits, _ in ways]
     cycles = evaluate(tiled, mapping, memory_of((2**30,) * 3, dram, ways)).total_cycles
@@ -117,9 +117,8 @@ def test_wider_ports_and_no_banks_never_cost_cycles(
 @given(tiled=handed_layers(), pick=st.integers(0, 10_000))
 @settings(deadline=None)
 def test_outputs_begin_where_others_ended(tiled: TiledLayer, pick: int) -> None:
-    space = list(candidates(tiled))
     begins = True
-    for tile in flatten(tiled.loops(space[pick % len(space)])):
+    for tile in flatten(tiled.loops(some_mapping(tiled, pick))):
         assert tile.first == begins
         begins = tile.last
 
@@ -170,9 +169,7 @@ def test_a_dropped_order_runs_the_same_tiles(tiled: TiledLayer, dram: ChannelDra
     space = Space(tiled, memory_of((2**30,) * 3, dram), dram, choices(tiled))
     for index in np.flatnonzero(~space.fits):
         dropped = space.mapping(int(index))
-        kept = Mapping(
-            dropped.images, dropped.ofmap_rows, dropped.ofmap_channels, dropped.ifmap_channels, "channels"
-        )  # fmt: skip
+        kept = replace(dropped, order="channels")
         assert dropped.order == "pixels"
         assert list(tiled.tiles(dropped)) == list(tiled.tiles(kept))
 
@@ -208,24 +205,30 @@ def test_fixed_parts_stay_and_the_rest_is_the_best(
     tiled: TiledLayer, dram: ChannelDram, sizes: tuple[int, int, int], objective: Objective, prices: LayerPrices,
     data: st.DataObject,
 ) -> None:  # fmt: skip
-    whole = {"images": tiled.batch, "ofmap_rows": tiled.layer.out_size[0], "ofmap_channels": tiled.group_channels[0],
-             "ifmap_channels": tiled.group_channels[1]}  # fmt: skip
+    whole = {"images": tiled.batch, "ofmap_rows": tiled.layer.out_size[0], "ofmap_columns": tiled.layer.out_size[1],
+             "ofmap_channels": tiled.group_channels[0], "ifmap_channels": tiled.group_channels[1]}  # fmt: skip
     parts = {name: data.draw(st.integers(1, bound)) for name, bound in whole.items() if data.draw(st.booleans())}
     if tiled.dataflow == "os":
         parts.pop("ifmap_channels", None)
     if data.draw(st.booleans()):
         parts["order"] = data.draw(st.sampled_from(["channels", "pixels"]))
     memory = memory_of(sizes, dram, objective=objective, mapping={"random": parts})
+    axes = {"images": steps(tiled.batch), "ofmap_rows": even_steps(whole["ofmap_rows"]),
+            "ofmap_columns": even_steps(whole["ofmap_columns"]), "ofmap_channels": even_steps(whole["ofmap_channels"]),
+            "ifmap_channels": steps(whole["ifmap_channels"]), "order": ("channels", "pixels")}  # fmt: skip
+    every = [dict(zip(axes, sizes, strict=True)) for sizes in product(*((parts[n],) if n in parts else axes[n]
+             for n in axes))]  # fmt: skip
+    nested = list(combinations(("images", "ofmap_rows", "ofmap_columns"), 2))
+
+    def cut(sizes: dict[str, Any]) -> list[tuple[str, str]]:
+        """Return pairs of axes of which a tile takes several of the outer one, but a part of the inner one."""
+        return [pair for pair in nested if sizes[pair[0]] > 1 and sizes[pair[1]] < whole[pair[1]]]
+
+    as_told = any(set(pair) <= set(parts) for pair in cut(whole | parts))  # the fixed sizes are no run of pixels
     allowed = [
-        Mapping(n, p, m, c, order)
-        for n in ({parts["images"]} if "images" in parts else set(steps(tiled.batch)))
-        for p in ({parts["ofmap_rows"]} if "ofmap_rows" in parts else set(even_steps(whole["ofmap_rows"])))
-        for m in ({parts["ofmap_channels"]} if "ofmap_channels" in parts else set(even_steps(whole["ofmap_channels"])))
-        for c in ({parts["ifmap_channels"]} if "ifmap_channels" in parts else set(steps(whole["ifmap_channels"])))
-        for order in ({parts["order"]} if "order" in parts else {"channels", "pixels"})
-        if (n == 1 or p == whole["ofmap_rows"] or {"images", "ofmap_rows"} <= set(parts))
-        and (tiled.dataflow != "os" or c == whole["ifmap_channels"])
-    ]
+        Mapping(**sizes) for sizes in every
+        if (as_told or not cut(sizes)) and (tiled.dataflow != "os" or sizes["ifmap_channels"] == whole["ifmap_channels"])
+    ]  # fmt: skip
     fitting = [mapping for mapping in allowed if fits(tiled, mapping, memory)]
     if not fitting:
         with pytest.raises(ConfigError, match=r"random: memory\.(ifmap|filter|ofmap): two of the smallest|at once"):
@@ -272,8 +275,7 @@ def test_an_output_stationary_tile_cannot_cut_the_reduction() -> None:
 def test_a_mapping_costs_what_its_tiles_do(
     tiled: TiledLayer, dram: ChannelDram, pick: int, prices: LayerPrices
 ) -> None:
-    space = list(candidates(tiled))
-    mapping, memory = space[pick % len(space)], memory_of((1, 1, 1), dram)
+    mapping, memory = some_mapping(tiled, pick), memory_of((1, 1, 1), dram)
     found, works = evaluate(tiled, mapping, memory, prices), list(tiled.tiles(mapping))
     assert found.energy_pj == spent_pj(tiled, mapping, prices, found.total_cycles)
     timing = time_tiles(works, dram)

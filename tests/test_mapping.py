@@ -47,7 +47,8 @@ def test_the_loops_shown_are_the_tiles_and_folds_that_run(dataflow: str) -> None
         loops = loop_nest(planned.tiled, planned.mapped.mapping)
         assert prod(loop.blocks for loop in loops if loop.level == "DRAM") == planned.mapped.tiles
         matrix = planned.layer.matrix(2)
-        sizes = {"groups": matrix.groups, "images": 2, "ofmap rows": planned.layer.out_size[0],
+        height, width = planned.layer.out_size
+        sizes = {"groups": matrix.groups, "images": 2, "ofmap rows": height, "ofmap columns": width,
                  "ofmap channels": matrix.channels, "ifmap channels": planned.tiled.group_channels[1]}  # fmt: skip
         for loop in (loop for loop in loops if loop.level == "DRAM"):
             assert (loop.blocks - 1) * loop.size + (loop.ragged or loop.size) == sizes[loop.over]
@@ -173,10 +174,10 @@ def test_what_is_wrong_with_a_mapping_is_one_error() -> None:
         "shift_4b_16x16: memory.mapping.a.rows: unknown key"
     )
     with pytest.raises(ConfigError) as caught:
-        map_network(NETWORK, arch(memory=MEMORY | {"ifmap": {"bytes": 20}}, dataflow="auto"))
-    needs = (("os", 99), ("ws, is", 33))  # 3 rows of 11 words of 4 bits, twice; os: of all 3 channels
+        map_network(NETWORK, arch(memory=MEMORY | {"ifmap": {"bytes": 8}}, dataflow="auto"))
+    needs = (("os", 27), ("ws, is", 9))  # 3 × 3 words of 4 bits, twice; os: of all 3 channels
     assert str(caught.value).split("\n") == [
-        f"a: memory.ifmap: two of the smallest tiles need {need} bytes, it holds 20 ({name})" for name, need in needs
+        f"a: memory.ifmap: two of the smallest tiles need {need} bytes, it holds 8 ({name})" for name, need in needs
     ]
     with pytest.raises(ConfigError) as caught:  # what every dataflow meets is said once
         map_network(NETWORK, arch(memory=MEMORY | {"mapping": {"a": {"ofmap_rows": 13}}}, dataflow="auto"))

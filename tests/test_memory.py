@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_cases import DRAMS, memory_of, tiled_layers
+from memory_cases import DRAMS, memory_of, some_mapping, tiled_layers
 
 from logaccel.arch import ChannelDram, Dataflow, PEArray, load_arch
 from logaccel.errors import ConfigError
-from logaccel.memory.mapper import candidates, evaluate
+from logaccel.memory.mapper import evaluate
 from logaccel.memory.tiles import Mapping, TiledLayer
 from logaccel.memory.timing import SteadyChannel, TileWork, tile_spans, time_tiles
 from logaccel.schedule.cycles import compute_cycles
@@ -100,40 +100,46 @@ def test_more_bandwidth_never_costs_cycles(works: list[TileWork], dram: ChannelD
 def counted(tiled: TiledLayer, mapping: Mapping) -> tuple[int, int, int]:
     """Walk every product of every tile: (MACs, bits read, bits written), operands as sets of single words."""
     layer, (m_all, c_all) = tiled.layer, tiled.group_channels
-    p_all, q_all = layer.out_size
     height, width = layer.in_size
 
     def parts(size: int, step: int) -> list[range]:
         return [range(at, min(size, at + step)) for at in range(0, size, step)]
 
-    maps = [(n, p) for n in parts(tiled.batch, mapping.images) for p in parts(p_all, mapping.ofmap_rows)]
+    maps = [
+        (n, p, q)
+        for n in parts(tiled.batch, mapping.images)
+        for p in parts(layer.out_size[0], mapping.ofmap_rows)
+        for q in parts(layer.out_size[1], mapping.ofmap_columns)
+    ]
     outer = [(m, *where) for m in parts(m_all, mapping.ofmap_channels) for where in maps]
     if mapping.order == "pixels":
         outer = [(m, *where) for where in maps for m in parts(m_all, mapping.ofmap_channels)]
     macs = read = written = 0
     held: list[object] = [None, None]
     for group in range(layer.groups):
-        for ms, ns, ps in outer:
+        for ms, ns, ps, qs in outer:
             for cs in parts(c_all, mapping.ifmap_channels):
-                macs += len(ms) * len(ns) * len(ps) * q_all * len(cs) * prod(layer.kernel)
+                macs += len(ms) * len(ns) * len(ps) * len(qs) * len(cs) * prod(layer.kernel)
                 lines = [p * layer.stride[0] + r * layer.dilation[0] - layer.padding[0] for p in ps
                          for r in (0, layer.kernel[0] - 1)]  # fmt: skip
                 span = [h for h in range(min(lines), max(lines) + 1) if 0 <= h < height]
-                blocks = [(group, ns, ps, cs), (group, ms, cs)]
+                spots = [q * layer.stride[1] + s * layer.dilation[1] - layer.padding[1] for q in qs
+                         for s in (0, layer.kernel[1] - 1)]  # fmt: skip
+                across = [x for x in range(width) if len(qs) == layer.out_size[1] or min(spots) <= x <= max(spots)]
+                blocks = [(group, ns, ps, qs, cs), (group, ms, cs)]
                 if blocks[0] != held[0]:
-                    read += len({(n, c, h, x) for n in ns for c in cs for h in span for x in range(width)}) \
+                    read += len({(n, c, h, x) for n in ns for c in cs for h in span for x in across}) \
                         * tiled.widths.ifmap_bits  # fmt: skip
                 if blocks[1] != held[1]:
                     read += len(ms) * len(cs) * prod(layer.kernel) * tiled.widths.filter_bits
                 held = list(blocks)
-            written += len(ms) * len(ns) * len(ps) * q_all * tiled.widths.ofmap_bits
+            written += len(ms) * len(ns) * len(ps) * len(qs) * tiled.widths.ofmap_bits
     return macs, read, written
 
 
 @given(tiled=tiled_layers(), pick=st.integers(0, 10_000))
 def test_tiles_equal_loops_over_words(tiled: TiledLayer, pick: int) -> None:
-    space = list(candidates(tiled))
-    mapping = space[pick % len(space)]
+    mapping = some_mapping(tiled, pick)
     works = list(tiled.tiles(mapping))
     macs, read, written = counted(tiled, mapping)
     assert macs == tiled.layer.matrix(tiled.batch).macs
@@ -147,7 +153,7 @@ def test_unlimited_memory_leaves_the_array_its_own_cycles(tiled: TiledLayer) -> 
     one = TiledLayer(
         tiled.layer.model_copy(update={"groups": 1}), tiled.batch, tiled.array, tiled.dataflow, tiled.widths
     )
-    whole = Mapping(one.batch, one.layer.out_size[0], *one.group_channels, "channels")
+    whole = Mapping(one.batch, *one.layer.out_size, *one.group_channels, "channels")
     memory = memory_of((2**30,) * 3, ChannelDram(bits_per_cycle=None))
     found = evaluate(one, whole, memory)
     assert (found.compute_cycles, found.stall_cycles) == (

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ import pytest
 from command_line import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory_cases import some_mapping
 
 from logaccel.arch import ChannelDram, PEArray, load_arch
 from logaccel.errors import ConfigError
-from logaccel.memory.mapper import candidates
 from logaccel.memory.tiles import TiledLayer
 from logaccel.memory.walk import drain_cycles, places
 from logaccel.memory.widths import WordWidths
@@ -131,18 +132,17 @@ def test_work_between_the_layers_of_a_graph_has_its_place(tmp_path: Path) -> Non
 @settings(max_examples=25)
 def test_places_cover_every_product_once(layer: Layer, batch: int, pick: int, dataflow: str) -> None:
     tiled = TiledLayer(layer, batch, PEArray(rows=8, cols=8), dataflow, WordWidths(8, 8, 8, 8))  # type: ignore[arg-type]
-    space = list(candidates(tiled))
-    mapping = space[pick % len(space)]
+    mapping = some_mapping(tiled, pick)
     seen = set()
     for place, work in zip(places(tiled, mapping), tiled.tiles(mapping), strict=True):
         block = {(place.group, *at) for at in itertools.product(*(range(*axis) for axis in place[1:]))}
         assert not block & seen
         seen |= block
-        outputs = [end - first for first, end in place[1:4]]
+        outputs = [end - first for first, end in place[1:5]]
         last = place.ifmap_channels[1] == layer.in_channels // layer.groups
-        assert work.write_bits == last * outputs[0] * outputs[1] * outputs[2] * layer.out_size[1] * 8
+        assert work.write_bits == last * prod(outputs) * 8
     channels = layer.out_channels * layer.in_channels // layer.groups
-    assert len(seen) == batch * layer.out_size[0] * channels
+    assert len(seen) == batch * prod(layer.out_size) * channels
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ class FixedMapping(Section):
 
     images: Annotated[int | None, Field(ge=1, description="images of a tile")] = None
     ofmap_rows: Annotated[int | None, Field(ge=1, description="ofmap rows of a tile")] = None
+    ofmap_columns: Annotated[int | None, Field(ge=1, description="ofmap columns of a tile")] = None
     ofmap_channels: Annotated[int | None, Field(ge=1, description="ofmap channels of a tile")] = None
     ifmap_channels: Annotated[int | None, Field(ge=1, description="ifmap channels of a tile")] = None
     order: Annotated[Order | None, Field(description="the outer loop: ofmap channels, or pixels")] = None

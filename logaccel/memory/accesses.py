@@ -3,7 +3,7 @@
 The cycles are those of logaccel.memory.ports, worked out here from the addresses themselves: what a port is asked for
 in a cycle of the array says how long that cycle takes. Words lie in a scratchpad
 
-    ifmap    ((n·C + c)·H + h)·W + w    C, H: channels and rows that the tile stores; padding is neither stored nor read
+    ifmap    ((n·C + c)·H + h)·W + w    C, H, W: what the tile stores; padding is neither stored nor read
     filter   k·M + m                    k = (c·R + r)·S + s
     ofmap    pixel·M + m                raw psums and ofmap words alike
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from logaccel.arch import Memory
 from logaccel.memory.places import Place
-from logaccel.memory.tiles import TiledLayer
+from logaccel.memory.tiles import Block, TiledLayer, stored_span
 from logaccel.memory.walk import tile_matrix
 from logaccel.schedule.folds import FoldPlan, plan_folds
 
@@ -145,21 +145,22 @@ class TileAccesses:
     def _ifmap(self, pixel: Counts, k: Counts) -> Counts:
         """Return where the word of a pixel and a tap lies in the tile, or -1 for padding."""
         layer, place = self.tiled.layer, self.place
-        first, end = stored_rows(self.tiled, place)
-        columns = layer.out_size[1]
+        (top, bottom), (left, right) = stored_parts(self.tiled, place)
+        columns = place.ofmap_columns[1] - place.ofmap_columns[0]
         image, rest = np.divmod(pixel, (place.ofmap_rows[1] - place.ofmap_rows[0]) * columns)
         p, q = np.divmod(rest, columns)
         channel, tap = np.divmod(k, layer.kernel[0] * layer.kernel[1])
         r, s = np.divmod(tap, layer.kernel[1])
         h = (place.ofmap_rows[0] + p) * layer.stride[0] + r * layer.dilation[0] - layer.padding[0]
-        w = q * layer.stride[1] + s * layer.dilation[1] - layer.padding[1]
-        stored = (h >= first) & (h < end) & (w >= 0) & (w < layer.in_size[1])
+        w = (place.ofmap_columns[0] + q) * layer.stride[1] + s * layer.dilation[1] - layer.padding[1]
+        stored = (h >= top) & (h < bottom) & (w >= left) & (w < right)
         depth = place.ifmap_channels[1] - place.ifmap_channels[0]
-        plane, rows, top = image * depth + channel, end - first, first
+        plane, rows, width = image * depth + channel, bottom - top, right - left
         if self.tiled.ifmap_on_chip:  # the whole map lies there
             channel = channel + place.group * self.tiled.group_channels[1] + place.ifmap_channels[0]
-            plane, rows, top = (place.images[0] + image) * layer.in_channels + channel, layer.in_size[0], 0
-        address = (plane * rows + h - top) * layer.in_size[1] + w
+            plane, (rows, width) = (place.images[0] + image) * layer.in_channels + channel, layer.in_size
+            top = left = 0
+        address = (plane * rows + h - top) * width + w - left
         return np.where(stored, address, -1)
 
     def _cost(self, found: list[tuple[int, Counts, NDArray[np.bool_]]], cycles: Counts) -> Counts:
@@ -188,13 +189,9 @@ class TileAccesses:
         return Accesses(what, np.broadcast_to(when[:-1, None], real.shape)[real], address[real])
 
 
-def stored_rows(tiled: TiledLayer, place: Place) -> tuple[int, int]:
-    """Return the first row of the ifmap that a tile stores, and the end."""
-    layer, (first, end) = tiled.layer, place.ofmap_rows
-    top = first * layer.stride[0] - layer.padding[0]
-    bottom = (end - 1) * layer.stride[0] - layer.padding[0] + layer.dilation[0] * (layer.kernel[0] - 1) + 1
-    above, below = max(0, top), min(layer.in_size[0], bottom)
-    return above, max(above, below)
+def stored_parts(tiled: TiledLayer, place: Place) -> tuple[Block, Block]:
+    """Return the rows and the columns of the ifmap that a tile stores."""
+    return stored_span(tiled.layer, 0, place.ofmap_rows), stored_span(tiled.layer, 1, place.ofmap_columns)
 
 
 def _fullest_bank(address: Counts, banks: int) -> Counts:

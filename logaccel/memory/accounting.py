@@ -13,7 +13,8 @@ tests/test_accounting.py walks every fold of every tile and counts the same word
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from logaccel.memory.tiles import Mapping, TiledLayer, blocks
+from logaccel.memory.loops import total
+from logaccel.memory.tiles import Mapping, TiledLayer, axis_runs, blocks
 from logaccel.schedule.activity import matrix_activity
 from logaccel.schedule.record import Activity
 from logaccel.workload import Layer, MatrixShape
@@ -122,13 +123,15 @@ def _words_filled(tiled: TiledLayer, mapping: Mapping) -> tuple[int, int]:
     for each of its rounds; with several blocks of ifmap channels neither stays, and with one block neither goes.
     """
     layer, (channels, depth) = tiled.layer, tiled.group_channels
-    rows = blocks(layer.out_size[0], mapping.ofmap_rows)
-    maps = len(blocks(tiled.batch, mapping.images)) * len(rows)
+    images = len(blocks(tiled.batch, mapping.images))
+    rows, columns = axis_runs(layer, 0, mapping.ofmap_rows), axis_runs(layer, 1, mapping.ofmap_columns)
+    maps = images * total(rows, lambda block: 1) * total(columns, lambda block: 1)
     slices = len(blocks(channels, mapping.ofmap_channels))
     deep = mapping.ifmap_channels < depth
     ifmap_rounds = slices if deep or (maps > 1 and mapping.order == "channels") else 1
     filter_rounds = maps if deep or (slices > 1 and mapping.order == "pixels") else 1
-    ifmap = sum(tiled.ifmap_bits(tiled.batch, block, depth) for block in rows) // tiled.widths.ifmap_bits
+    stored = total(rows, lambda block: block.stored) * total(columns, lambda block: block.stored)
+    ifmap = tiled.batch * depth * stored
     filters = tiled.filter_bits(channels, depth) // tiled.widths.filter_bits
     return layer.groups * ifmap * ifmap_rounds, layer.groups * filters * filter_rounds
 
@@ -190,11 +193,13 @@ def _tile_shapes(tiled: TiledLayer, mapping: Mapping, channels: int, depth: int)
     layer, found = tiled.layer, dict[MatrixShape, int]()
     taps = layer.kernel[0] * layer.kernel[1]
     for images, n_images in _lengths(tiled.batch, mapping.images):
-        for rows, n_rows in _lengths(layer.out_size[0], mapping.ofmap_rows):
-            for width, n_width in _lengths(channels, mapping.ofmap_channels):
-                for deep, n_deep in _lengths(depth, mapping.ifmap_channels):
-                    shape = MatrixShape(1, images * rows * layer.out_size[1], width, deep * taps)
-                    found[shape] = found.get(shape, 0) + n_images * n_rows * n_width * n_deep
+        for number, n_number in _lengths(channels, mapping.ofmap_channels):
+            for deep, n_deep in _lengths(depth, mapping.ifmap_channels):
+                for rows, n_rows in _lengths(layer.out_size[0], mapping.ofmap_rows):
+                    for columns, n_columns in _lengths(layer.out_size[1], mapping.ofmap_columns):
+                        shape = MatrixShape(1, images * rows * columns, number, deep * taps)
+                        times = n_images * n_rows * n_columns * n_number * n_deep
+                        found[shape] = found.get(shape, 0) + times
     return found
 
 

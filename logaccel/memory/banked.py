@@ -15,7 +15,7 @@ from logaccel.arch import BankedDram, ChannelDram
 from logaccel.dram import Device, load_device
 from logaccel.memory.banked_bound import BankedBound
 from logaccel.memory.loops import Elapsed
-from logaccel.memory.places import NOTHING, Layout, Place, Runs, places
+from logaccel.memory.places import Layout, Place, Runs, places
 from logaccel.memory.tiles import Mapping, TiledLayer
 from logaccel.memory.timing import TileWork, tile_spans, waits
 
@@ -52,14 +52,14 @@ class BankedChannel:
         place = self._place(tile)
         return self._move(
             start,
-            self._layout.ifmap(place) if work.ifmap_read_bits else NOTHING,
-            self._layout.filter(place) if work.filter_read_bits else NOTHING,
+            (self._layout.ifmap(place) if work.ifmap_read_bits else ())
+            + (self._layout.filter(place) if work.filter_read_bits else ()),
             write=False,
         )
 
     def write(self, tile: int, work: TileWork, start: int) -> int:
         """Return when what a tile writes is written."""
-        return self._move(start, self._layout.ofmap(self._place(tile)), NOTHING, write=True)
+        return self._move(start, self._layout.ofmap(self._place(tile)), write=True)
 
     @property
     def rows(self) -> RowCounts:
@@ -68,11 +68,10 @@ class BankedChannel:
 
         return RowCounts(*(int(self._state[field]) for field in (HITS, MISSES, CONFLICTS, REFRESHES)))
 
-    def _move(self, start: int, first: Runs, second: Runs, write: bool) -> int:
+    def _move(self, start: int, runs: tuple[Runs, ...], write: bool) -> int:
         over, under = self._ratio.numerator, self._ratio.denominator
         clock = -(-start * over // under)
-        blocks = np.array((first, second), dtype=np.int64)
-        end = int(self._transfer(self._clocks, self._state, self._banks, clock, blocks, write))
+        end = int(self._transfer(self._clocks, self._state, self._banks, clock, np.array(runs, dtype=np.int64), write))
         return -(-end * under // over)
 
     def _place(self, tile: int) -> Place:

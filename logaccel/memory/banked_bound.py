@@ -47,9 +47,13 @@ class BankedBound:
         Each as the bits whose data alone would take as long as its bursts and the rows that must be opened.
         """
         layer, widths = tiled.layer, tiled.widths
-        images, rows, stored = (
-            np.array(x)[:, None]
-            for x in zip(*((kind.images, kind.block.rows, kind.block.stored) for kind in kinds), strict=True)
+        images = np.array([kind.images for kind in kinds])[:, None]
+        stored, own = (
+            tuple(np.array(sizes)[:, None] for sizes in zip(*pairs, strict=True))
+            for pairs in (
+                [(kind.rows.stored, kind.columns.stored) for kind in kinds],
+                [(kind.rows.size, kind.columns.size) for kind in kinds],
+            )
         )
         taps = layer.kernel[0] * layer.kernel[1] * widths.filter_bits
         whole = tiled.group_channels[1]
@@ -59,25 +63,29 @@ class BankedBound:
             self._runs(depths * taps, channels[:, None], whole * taps),
         )
         ifmap = self._maps(images, depths, layer.in_channels, stored, layer.in_size, widths.ifmap_bits)
-        ofmap = self._maps(images, channels, layer.out_channels, rows, layer.out_size, widths.ofmap_bits)
+        ofmap = self._maps(images, channels, layer.out_channels, own, layer.out_size, widths.ofmap_bits)
         return ifmap, filters, ofmap
 
     def _maps(
-        self, images: Counts, channels: Counts, every: int, rows: Counts, size: tuple[int, int], bits: int
+        self, images: Counts, channels: Counts, every: int, part: tuple[Counts, ...], size: tuple[int, int], bits: int
     ) -> Counts:
-        """Take rows of some channels of some images: whole maps lie on end, and so do whole images."""
+        """Take rows and columns of some channels of some images: whole maps lie on end, and so do whole images."""
+        rows, columns = part
         plane = size[0] * size[1] * bits
+        parts = self._runs(columns * bits, rows * channels * images, size[1] * bits)
         apart = self._runs(rows * size[1] * bits, channels * images, plane)
         one_image = self._runs(channels * plane, images, every * plane)
         together = np.where(channels == every, self._runs(images * channels * plane, 1, 0), one_image)
-        return np.where(rows == size[0], together, apart)
+        whole_rows = np.where(rows == size[0], together, apart)
+        return np.where(columns == size[1], whole_rows, parts)
 
     def _runs(self, bits: Counts, times: Counts | int, stride: int) -> Counts:
         """Take runs that begin at least `stride` apart: each has bursts of its own, and rows lie between them."""
         clocks = self.clocks
         row_bits = clocks.row_bursts * clocks.burst_bits
         bursts = times * -(-bits // clocks.burst_bits)
-        rows = np.maximum(-(-bursts // clocks.row_bursts), np.minimum(times, (times - 1) * stride // row_bits + 1))
+        # Short runs may share a burst, and move it again each: bits alone tell how many rows there are at least.
+        rows = np.maximum(-(-times * bits // row_bits), np.minimum(times, (times - 1) * stride // row_bits + 1))
         precharge = clocks.trp if clocks.trfc >= clocks.banks * clocks.trp else 0
         opening = np.maximum(0, rows - clocks.banks) * (clocks.trcd + precharge)
         return np.where(bits > 0, bursts * clocks.burst_bits + opening * self._clock_bits, 0)

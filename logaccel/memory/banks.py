@@ -1,11 +1,11 @@
 """Bank conflicts of the ifmap scratchpad, im2col read on the fly: strided and dilated words that meet in one bank.
 
-Word (n, c, h, w) lies at address ((n·C + c)·H + h)·W + w, bank = address mod banks; C, H: channels and rows that the
-scratchpad holds, of the tile or, handed over on chip, of the whole map. A bank delivers one word a cycle, so a vector
-takes as long as its fullest bank; padding is not read. A vector holds many pixels of one tap (OS, IS) or many taps of
-one pixel (WS). Between two such vectors the addresses differ by a constant, which turns the banks round and leaves
-the fullest as full: only relative addresses and padding count. So few kinds of vectors are worked out, and a tile is
-a sum over them.
+Word (n, c, h, w) lies at address ((n·C + c)·H + h)·W + w, bank = address mod banks; C, H, W: channels, rows and
+columns that the scratchpad holds, of the tile or, handed over on chip, of the whole map. A bank delivers one word a
+cycle, so a vector takes as long as its fullest bank; padding is not read. A vector holds many pixels of one tap (OS,
+IS) or many taps of one pixel (WS). Between two such vectors the addresses differ by a constant, which turns the banks
+round and leaves the fullest as full: only relative addresses and padding count. So few kinds of vectors are worked
+out, and a tile is a sum over them.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,8 @@ class IfmapTile:
     ofmap: Pair  # of the tile
     stored: Pair
     before: Pair  # padding above and left of what is stored
-    channel_words: int  # from one channel to the next
+    row_words: int  # from one row to the next
+    channel_words: int
     image_words: int
     kernel: Pair
     stride: Pair
@@ -53,12 +54,12 @@ class IfmapTile:
     def pixel_addresses(self) -> tuple[Counts, Counts, Counts]:
         """Return row, column and address of the first tap of every pixel, up to a constant."""
         image, row, col = (x.ravel() for x in np.indices((self.images, *self.ofmap)))
-        return row, col, image * self.image_words + row * self.stride[0] * self.stored[1] + col * self.stride[1]
+        return row, col, image * self.image_words + row * self.stride[0] * self.row_words + col * self.stride[1]
 
     def tap_addresses(self) -> tuple[Counts, Counts, Counts]:
         """Return tap row, tap column and address of every k = (c, r, s), up to a constant."""
         channel, row, col = (x.ravel() for x in np.indices((self.channels, *self.kernel)))
-        offset = row * self.dilation[0] * self.stored[1] + col * self.dilation[1]
+        offset = row * self.dilation[0] * self.row_words + col * self.dilation[1]
         return row, col, channel * self.channel_words + offset
 
 
@@ -84,11 +85,11 @@ def least_tap_stalls(tiles: Sequence[IfmapTile], depths: Sequence[int], lanes: i
     banks, so few tiles differ.
     """
     found = np.zeros((len(tiles), len(depths)), dtype=np.int64)
-    known: dict[tuple[int, int], int] = {}
+    known: dict[tuple[int, int, int], int] = {}
     for t, tile in enumerate(tiles):
         pixels = tile.images * int(tile.inside(0).all(axis=1).sum()) * int(tile.inside(1).all(axis=1).sum())
         for d, channels in enumerate(depths):
-            key = (tile.channel_words % tile.banks, channels)
+            key = (tile.row_words % tile.banks, tile.channel_words % tile.banks, channels)
             if pixels and key not in known:
                 address = replace(tile, channels=channels).tap_addresses()[2]
                 used = np.arange(-(-len(address) // lanes) * lanes).reshape(-1, lanes) < len(address)

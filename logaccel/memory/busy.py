@@ -1,6 +1,6 @@
 """The array's cycles of every kind of tile at once, those included in which scratchpad ports hold it up.
 
-    table[x, c, k]   x: kind of block of images and ofmap rows, c: of ofmap channels, k: of ifmap channels
+    table[x, c, k]   x: kind of block of images, rows and columns, c: of ofmap channels, k: of ifmap channels
 
 One table for each place of a tile in its reduction: only K slices that continue take psums in, only the last one
 writes words that are finished.

@@ -1,5 +1,6 @@
 """Which mappings there are to choose from: the sizes of a tile along each axis, less what the user fixed."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import get_args
 
@@ -14,7 +15,7 @@ EVERY_LAYER = "all"
 class Choices:
     """The sizes that the mapper may choose from."""
 
-    maps: tuple[tuple[int, int], ...]  # images, ofmap rows
+    maps: tuple[tuple[int, int, int], ...]  # images, ofmap rows, ofmap columns
     ofmap_channels: tuple[int, ...]
     ifmap_channels: tuple[int, ...]
     orders: tuple[Order, ...]
@@ -23,7 +24,8 @@ class Choices:
 def choices(tiled: TiledLayer, fixed: FixedMapping | None = None) -> Choices:
     """Return the whole space, or what of it is left. OS drains its psums once: its tiles hold whole reductions.
 
-    Several images share a tile only as whole maps, unless both numbers are fixed.
+    A tile's pixels are a run of consecutive ones: several images share a tile only as whole maps, several rows only
+    as whole ones. Fixed sizes may say otherwise; the size that they leave is free then.
     """
     fixed = FixedMapping() if fixed is None else fixed
     ofmap_channels, ifmap_channels = tiled.group_channels
@@ -65,20 +67,26 @@ def _bounds(tiled: TiledLayer) -> dict[str, int]:
     return {
         "images": tiled.batch,
         "ofmap_rows": tiled.layer.out_size[0],
+        "ofmap_columns": tiled.layer.out_size[1],
         "ofmap_channels": ofmap_channels,
         "ifmap_channels": ifmap_channels,
     }
 
 
-def _maps(tiled: TiledLayer, fixed: FixedMapping) -> list[tuple[int, int]]:
-    """Return blocks of images and ofmap rows."""
-    rows = tiled.layer.out_size[0]
+def _maps(tiled: TiledLayer, fixed: FixedMapping) -> Iterator[tuple[int, int, int]]:
+    """Yield blocks of images, ofmap rows and ofmap columns: runs of pixels, unless the fixed sizes already are none."""
+    height, width = tiled.layer.out_size
     images = steps(tiled.batch) if fixed.images is None else (fixed.images,)
-    heights = even_steps(rows) if fixed.ofmap_rows is None else (fixed.ofmap_rows,)
-    if fixed.images is not None and fixed.ofmap_rows is not None:
-        return [(fixed.images, fixed.ofmap_rows)]
-    parts = [(1, height) for height in heights if height < rows] if 1 in images else []
-    return parts + [(number, rows) for number in images if rows in heights]
+    heights = even_steps(height) if fixed.ofmap_rows is None else (fixed.ofmap_rows,)
+    widths = even_steps(width) if fixed.ofmap_columns is None else (fixed.ofmap_columns,)
+    cut_rows, cut_columns = (fixed.ofmap_rows or height) < height, (fixed.ofmap_columns or width) < width
+    free = cut_columns and (fixed.ofmap_rows or 1) > 1
+    free = free or ((fixed.images or 1) > 1 and (cut_rows or cut_columns))
+    for number in images:
+        for rows in heights:
+            if free or number == 1 or rows == height:
+                run = (columns for columns in widths if free or columns == width or number == rows == 1)
+                yield from ((number, rows, columns) for columns in run)
 
 
 def even_steps(size: int) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from logaccel.arch import Memory, Objective
 from logaccel.memory.mapper import MappedLayer
-from logaccel.memory.tiles import Mapping, TiledLayer
+from logaccel.memory.tiles import Mapping, TiledLayer, most_stored
 
 AXES = {"os": ("pixels", "ofmap channels", "k"), "ws": ("k", "ofmap channels", "pixels"),
         "is": ("k", "pixels", "ofmap channels")}  # rows, columns, stream  # fmt: skip
@@ -51,10 +51,13 @@ def loop_nest(tiled: TiledLayer, mapping: Mapping) -> tuple[Loop, ...]:
     ofmap_channels, ifmap_channels = tiled.group_channels
     deep = mapping.ifmap_channels < ifmap_channels
     channels = _loop("DRAM", "ofmap channels", ofmap_channels, mapping.ofmap_channels)
-    maps = (
+    height, width = tiled.layer.out_size
+    maps: tuple[Loop, ...] = (
         _loop("DRAM", "images", tiled.batch, mapping.images),
-        _loop("DRAM", "ofmap rows", tiled.layer.out_size[0], mapping.ofmap_rows),
+        _loop("DRAM", "ofmap rows", height, mapping.ofmap_rows),
     )
+    if mapping.ofmap_columns < width:
+        maps = (*maps, _loop("DRAM", "ofmap columns", width, mapping.ofmap_columns))
     outer, inner = ((channels,), maps) if mapping.order == "channels" else (maps, (channels,))
     kept, other = ("filter", "ifmap") if mapping.order == "channels" else ("ifmap", "filter")
     if not deep and any(loop.blocks > 1 for loop in inner):
@@ -72,7 +75,7 @@ def _folds(tiled: TiledLayer, mapping: Mapping) -> tuple[Loop, ...]:
     """Return the loops within a full tile: over its folds, and the stream of one of them."""
     taps = tiled.layer.kernel[0] * tiled.layer.kernel[1]
     sizes = {
-        "pixels": mapping.images * mapping.ofmap_rows * tiled.layer.out_size[1],
+        "pixels": mapping.images * mapping.ofmap_rows * mapping.ofmap_columns,
         "ofmap channels": mapping.ofmap_channels,
         "k": mapping.ifmap_channels * taps,
     }
@@ -97,9 +100,9 @@ def _loop(level: str, over: str, size: int, step: int) -> Loop:
 def rooms(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> dict[str, Room]:
     """Return what lies in each scratchpad, and how much of it that takes."""
     layer, widths = tiled.layer, tiled.widths
-    reach = (mapping.ofmap_rows - 1) * layer.stride[0] + layer.dilation[0] * (layer.kernel[0] - 1) + 1
-    ifmap_words = (mapping.images, mapping.ifmap_channels, min(layer.in_size[0], reach), layer.in_size[1])
-    ofmap_words = (mapping.images, mapping.ofmap_channels, mapping.ofmap_rows, layer.out_size[1])
+    stored = (int(most_stored(layer, 0, mapping.ofmap_rows)), int(most_stored(layer, 1, mapping.ofmap_columns)))
+    ifmap_words = (mapping.images, mapping.ifmap_channels, *stored)
+    ofmap_words = (mapping.images, mapping.ofmap_channels, mapping.ofmap_rows, mapping.ofmap_columns)
     ifmap = Contents("tiles", 2, ifmap_words, widths.ifmap_bits)
     filters = Contents("tiles", 2, (mapping.ofmap_channels, mapping.ifmap_channels, *layer.kernel), widths.filter_bits)
     ofmap: tuple[Contents, ...] = (Contents("tiles", 2, ofmap_words, widths.psum_bits),)

@@ -37,7 +37,7 @@ def fill_choices(tiled: TiledLayer, memory: Memory) -> Choices | None:
     tile = _grown(tiled, memory, axes)
     most_pixels = min(pixels, tile.pixels * array.rows)
     return Choices(
-        maps=((most_pixels, 1) if layer.out_size[0] == 1 else (1, most_pixels),),
+        maps=((most_pixels, 1, 1) if layer.out_size[0] == 1 else (1, most_pixels, 1),),
         ofmap_channels=(min(layer.out_channels, tile.channels * array.cols),),
         ifmap_channels=(min(layer.in_channels, tile.reduction * array.rows),),
         orders=("pixels",),

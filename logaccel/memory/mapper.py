@@ -124,7 +124,10 @@ def _allowed(tiled: TiledLayer, memory: Memory) -> tuple[Choices, Memory]:
 def evaluate(tiled: TiledLayer, mapping: Mapping, memory: Memory, prices: LayerPrices | None = None) -> MappedLayer:
     """Return what a mapping costs; that it fits is the caller's business."""
     one = Choices(
-        ((mapping.images, mapping.ofmap_rows),), (mapping.ofmap_channels,), (mapping.ifmap_channels,), (mapping.order,)
+        maps=((mapping.images, mapping.ofmap_rows, mapping.ofmap_columns),),
+        ofmap_channels=(mapping.ofmap_channels,),
+        ifmap_channels=(mapping.ifmap_channels,),
+        orders=(mapping.order,),
     )
     space = Space(tiled, memory, bounding_channel(tiled, memory), one)
     return _mapped(space, mapping, prices, 0.0 if prices is None else float(energies_pj(space, prices).ravel()[0]))

@@ -4,13 +4,14 @@ In DRAM the tensors of a layer lie one after another, words packed, each tensor 
 
     ifmap [N, C, H, W] │ filters [M, C/groups, R, S] │ ofmap [N, M, P, Q]
 
-So a block is some runs of consecutive bits at even distances: rows of an image and channel, or whole maps on end.
+So a block is some runs of consecutive bits at even distances: rows of an image and channel, parts of each of these
+rows, or whole maps on end.
 """
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from logaccel.memory.tiles import Block, Mapping, TiledLayer, blocks
+from logaccel.memory.tiles import Block, Mapping, TiledLayer, blocks, stored_span
 
 
 class Place(NamedTuple):
@@ -19,6 +20,7 @@ class Place(NamedTuple):
     group: int
     images: Block
     ofmap_rows: Block
+    ofmap_columns: Block
     ofmap_channels: Block  # of the group
     ifmap_channels: Block  # of the group
 
@@ -28,18 +30,13 @@ def places(tiled: TiledLayer, mapping: Mapping) -> Iterator[Place]:
     ofmap_channels, ifmap_channels = tiled.group_channels
     slices = blocks(ofmap_channels, mapping.ofmap_channels)
     depths = blocks(ifmap_channels, mapping.ifmap_channels)
-    maps = [
-        (images, rows)
-        for images in blocks(tiled.batch, mapping.images)
-        for rows in blocks(tiled.layer.out_size[0], mapping.ofmap_rows)
-    ]
     outer = mapping.order == "channels"
     for group in range(tiled.layer.groups):
-        for first in slices if outer else maps:
-            for second in maps if outer else slices:
-                (images, rows), channels = (second, first) if outer else (first, second)
+        for first in slices if outer else tiled.map_blocks(mapping):
+            for second in tiled.map_blocks(mapping) if outer else slices:
+                where, channels = (second, first) if outer else (first, second)
                 for depth in depths:
-                    yield Place(group, images, rows, channels, depth)  # type: ignore[arg-type]
+                    yield Place(group, *where, channels, depth)  # type: ignore[call-arg]
 
 
 class Runs(NamedTuple):
@@ -51,9 +48,6 @@ class Runs(NamedTuple):
     stride: int
     outer_times: int
     outer_stride: int
-
-
-NOTHING = Runs(0, 0, 0, 0, 0, 0)
 
 
 class Layout:
@@ -68,42 +62,55 @@ class Layout:
         self.filter_base = -(-ifmap // burst_bits) * burst_bits
         self.ofmap_base = self.filter_base + -(-int(filters) // burst_bits) * burst_bits
 
-    def ifmap(self, place: Place) -> Runs:
-        """Return the ifmap rows that a tile needs; padding is not stored."""
-        layer, (first, end) = self._layer, place.ofmap_rows
-        top = max(0, first * layer.stride[0] - layer.padding[0])
-        reach = (end - 1) * layer.stride[0] - layer.padding[0] + layer.dilation[0] * (layer.kernel[0] - 1) + 1
-        rows = (top, max(top, min(layer.in_size[0], reach)))
+    def ifmap(self, place: Place) -> tuple[Runs, ...]:
+        """Return the part of the ifmap that a tile needs; padding is not stored."""
+        layer = self._layer
+        part = (stored_span(layer, 0, place.ofmap_rows), stored_span(layer, 1, place.ofmap_columns))
         channels = (layer.in_channels, place.group * self._ifmap_channels, place.ifmap_channels)
-        return _maps(0, place.images, channels, rows, layer.in_size, self._widths.ifmap_bits)
+        return _maps(0, place.images, channels, part, _Maps(layer.in_size, self._widths.ifmap_bits))
 
-    def filter(self, place: Place) -> Runs:
+    def filter(self, place: Place) -> tuple[Runs, ...]:
         """Return the filters of a tile."""
         taps = self._layer.kernel[0] * self._layer.kernel[1] * self._widths.filter_bits
         whole = self._ifmap_channels * taps
         first, end = (place.group * self._ofmap_channels + channel for channel in place.ofmap_channels)
         depth = place.ifmap_channels
         at = self.filter_base + first * whole + depth[0] * taps
-        return _joined(Runs(at, (depth[1] - depth[0]) * taps, end - first, whole, 1, 0))
+        return (_joined(Runs(at, (depth[1] - depth[0]) * taps, end - first, whole, 1, 0)),)
 
-    def ofmap(self, place: Place) -> Runs:
-        """Return the ofmap rows of a tile."""
+    def ofmap(self, place: Place) -> tuple[Runs, ...]:
+        """Return the part of the ofmap that a tile computes."""
         channels = (self._layer.out_channels, place.group * self._ofmap_channels, place.ofmap_channels)
-        size, bits = self._layer.out_size, self._widths.ofmap_bits
-        return _maps(self.ofmap_base, place.images, channels, place.ofmap_rows, size, bits)
+        part = (place.ofmap_rows, place.ofmap_columns)
+        return _maps(
+            self.ofmap_base, place.images, channels, part, _Maps(self._layer.out_size, self._widths.ofmap_bits)
+        )
+
+
+class _Maps(NamedTuple):
+    """Size of the maps of a tensor, and the bits of its words."""
+
+    size: tuple[int, int]
+    word_bits: int
 
 
 def _maps(
-    base: int, images: Block, channels: tuple[int, int, Block], rows: Block, size: tuple[int, int], bits: int
-) -> Runs:
-    """Return rows of some channels (all, first of the group, block in it) of some images, maps of a size."""
-    every, group, (first, end) = channels
-    plane = size[0] * size[1] * bits
-    at = base + (images[0] * every + group + first) * plane + rows[0] * size[1] * bits
-    if rows[1] <= rows[0]:
-        return NOTHING
-    row_bits = (rows[1] - rows[0]) * size[1] * bits
-    return _joined(Runs(at, row_bits, end - first, plane, images[1] - images[0], every * plane))
+    base: int, images: Block, channels: tuple[int, int, Block], part: tuple[Block, Block], maps: _Maps
+) -> tuple[Runs, ...]:
+    """Return rows and columns of some channels (all, first of the group, block in it) of some images.
+
+    Of whole rows one run a channel; of parts of rows one a row, image after image.
+    """
+    (every, group, (first, end)), (rows, columns), (size, bits) = channels, part, maps
+    line, plane = size[1] * bits, size[0] * size[1] * bits
+    at = base + (images[0] * every + group + first) * plane + rows[0] * line + columns[0] * bits
+    number, height, width = images[1] - images[0], rows[1] - rows[0], (columns[1] - columns[0]) * bits
+    if not height or not width:
+        return ()
+    if width == line:
+        return (_joined(Runs(at, height * line, end - first, plane, number, every * plane)),)
+    one_image = Runs(at, width, height, line, end - first, plane)
+    return tuple(one_image._replace(first=at + image * every * plane) for image in range(number))
 
 
 def _joined(runs: Runs) -> Runs:

@@ -1,10 +1,10 @@
 """Every mapping of a layer at once, as arrays: what fits, what it moves and computes, and the least that it takes.
 
-    axes   [m, b, d, o]   m: block of images and ofmap rows, b: of ofmap channels, d: of ifmap channels, o: order
+    axes   [m, b, d, o]   m: block of images, rows and columns, b: of ofmap channels, d: of ifmap channels, o: order
 
-An axis of size n cut in steps of s has blocks of at most two lengths (full, ragged), and blocks of ofmap rows
-differ besides in the padding that they see. So a table over all kinds of blocks is built once, [x, c, k], and
-sums over the tiles of a mapping are products with matrices that say how many blocks of which kind it has.
+An axis of size n cut in steps of s has blocks of at most two lengths (full, ragged), and blocks of ofmap rows or
+columns differ besides in the padding that they see. So a table over all kinds of blocks is built once, [x, c, k],
+and sums over the tiles of a mapping are products with matrices that say how many blocks of which kind it has.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from logaccel.errors import WorkloadError
 from logaccel.memory.banked_bound import BankedBound
 from logaccel.memory.busy import ALONE, FIRST, LAST, MIDDLE, BusyTables
 from logaccel.memory.choices import Choices
-from logaccel.memory.tiles import Map, Mapping, TiledLayer, row_runs
+from logaccel.memory.tiles import Map, Mapping, TiledLayer, axis_runs
 
 Counts = NDArray[np.int64]
 SLOWEST_MAC = 2**12  # cycles or bits of a MAC that is a tile of its own: its fold on the largest array
@@ -48,19 +48,20 @@ class Axis:
 
 
 class Maps:
-    """The same for blocks of images and ofmap rows, whose kinds are `Map`s."""
+    """The same for blocks of images, ofmap rows and columns, whose kinds are `Map`s."""
 
-    def __init__(self, tiled: TiledLayer, steps: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, tiled: TiledLayer, steps: Sequence[tuple[int, int, int]]) -> None:
         kinds: dict[Map, int] = {}
         entries: list[tuple[int, int, int]] = []
         self.first, self.last = np.zeros(len(steps), np.int64), np.zeros(len(steps), np.int64)
-        for index, (images, height) in enumerate(steps):
-            rows = row_runs(tiled.layer, height)
+        for index, (images, height, width) in enumerate(steps):
+            rows, columns = axis_runs(tiled.layer, 0, height), axis_runs(tiled.layer, 1, width)
             numbers = [(images, tiled.batch // images)] + [(tiled.batch % images, 1)] * (tiled.batch % images > 0)
             own = [
-                (kinds.setdefault(Map(number, block), len(kinds)), times * count)  # type: ignore[arg-type]
+                (kinds.setdefault(Map(number, row, column), len(kinds)), times * down * across)  # type: ignore[arg-type]
                 for number, times in numbers
-                for block, count in rows
+                for row, down in rows
+                for column, across in columns
             ]
             entries += [(index, kind, count) for kind, count in own]
             self.first[index], self.last[index] = own[0][0], own[-1][0]
@@ -68,10 +69,10 @@ class Maps:
         for index, kind, count in entries:
             self.counts[index, kind] += count
         self.kinds = tuple(kinds)
-        self.pixels = np.array([kind.images * kind.block.rows * tiled.layer.out_size[1] for kind in kinds])
-        words = [kind.images * kind.block.stored * tiled.layer.in_size[1] for kind in kinds]
+        self.pixels = np.array([kind.pixels for kind in kinds])
         bits = 0 if tiled.ifmap_on_chip else tiled.widths.ifmap_bits
-        self.ifmap_bits = np.array(words, dtype=np.int64) * bits  # that come from DRAM, of one ifmap channel
+        # What comes from DRAM, of one ifmap channel.
+        self.ifmap_bits = np.array([kind.stored_words for kind in kinds], dtype=np.int64) * bits
         self.blocks = self.counts.sum(axis=1)
 
 
@@ -114,9 +115,10 @@ class Space:
     @cached_property
     def needs_bits(self) -> dict[str, Counts]:
         """What two full tiles need of each scratchpad."""
-        images, rows = np.array(self.choices.maps).T[:, :, None, None, None]
+        images, rows, columns = np.array(self.choices.maps).T[:, :, None, None, None]
         channels = np.array(self.choices.ofmap_channels)[:, None, None]
-        return self.tiled.footprints_bits(images, rows, channels, np.array(self.choices.ifmap_channels)[:, None])
+        depths = np.array(self.choices.ifmap_channels)[:, None]
+        return self.tiled.footprints_bits((images, rows, columns), channels, depths)
 
     @cached_property
     def fits(self) -> NDArray[np.bool_]:

@@ -2,13 +2,14 @@
 
     for group:
       for block of ofmap channels:            (`channels` outer; `pixels` outer exchanges the two loops)
-        for block of images and ofmap rows:
+        for block of images, ofmap rows and ofmap columns:
           for block of ifmap channels:        WS and IS: psums stay on chip; OS: one block, the whole K
             ──────────── DRAM │ scratchpads ────────────
             folds of the tile's own matrix
 
-An operand that the tile before it used stays; every other is read from DRAM. Ifmap blocks hold whole rows,
-those that the ofmap rows need, overlaps again each time; padding is not stored. Ofmap words are written once.
+An operand that the tile before it used stays; every other is read from DRAM. Ifmap blocks hold the rows that the
+ofmap rows need, whole ones or, for a part of the ofmap columns, the columns that these need; overlaps again each
+time; padding is not stored. Ofmap words are written once.
 
 Handed over on chip: the post-processing lane writes the finished words of the whole ofmap into a part of the
 ifmap scratchpad, beside the tiles (or the whole ifmap) of the layer that runs, and beside maps that others will read;
@@ -19,6 +20,7 @@ IS raw psums still do.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from math import prod
 from typing import Any, NamedTuple, TypeVar
 
@@ -42,30 +44,42 @@ class Mapping:
 
     images: int
     ofmap_rows: int
+    ofmap_columns: int
     ofmap_channels: int
     ifmap_channels: int
     order: Order
 
     def __str__(self) -> str:
         return (
-            f"images {self.images}, ofmap rows {self.ofmap_rows}, ofmap channels {self.ofmap_channels}, "
-            f"ifmap channels {self.ifmap_channels}, {self.order} outer"
+            f"images {self.images}, ofmap rows {self.ofmap_rows}, ofmap columns {self.ofmap_columns}, "
+            f"ofmap channels {self.ofmap_channels}, ifmap channels {self.ifmap_channels}, {self.order} outer"
         )
 
 
-class RowBlock(NamedTuple):
-    """Ofmap rows of a tile: how many, the ifmap rows that they need, and the rows of padding above those."""
+class AxisBlock(NamedTuple):
+    """Ofmap rows or columns of a tile: how many, those of the ifmap that they need, and the padding before those."""
 
-    rows: int
+    size: int
     stored: int
-    above: int
+    before: int
 
 
 class Map(NamedTuple):
-    """The part of the ofmap's maps that a tile covers."""
+    """The part of the ofmap's maps that a tile covers, and of the ifmap's that it needs."""
 
     images: int
-    block: RowBlock
+    rows: AxisBlock
+    columns: AxisBlock
+
+    @property
+    def pixels(self) -> int:
+        """Ofmap pixels."""
+        return self.images * self.rows.size * self.columns.size
+
+    @property
+    def stored_words(self) -> int:
+        """Words of one ifmap channel."""
+        return self.images * self.rows.stored * self.columns.stored
 
 
 class Tile(NamedTuple):
@@ -99,10 +113,9 @@ class TiledLayer:
         """Ofmap and ifmap channels of one group."""
         return self.layer.out_channels // self.layer.groups, self.layer.in_channels // self.layer.groups
 
-    def ifmap_bits(self, images: int, rows: Block, ifmap_channels: int) -> int:
-        """Return the bits of the ifmap rows that a block of ofmap rows needs; padding is not stored."""
-        stored = _stored_rows(self.layer, *rows)[1]
-        return images * stored * self.layer.in_size[1] * ifmap_channels * self.widths.ifmap_bits
+    def ifmap_bits(self, where: Map, ifmap_channels: int) -> int:
+        """Return the bits of the ifmap that a block needs; padding is not stored."""
+        return where.stored_words * ifmap_channels * self.widths.ifmap_bits
 
     def filter_bits(self, ofmap_channels: Any, ifmap_channels: Any) -> Any:
         """Return the bits of a block of filters."""
@@ -111,15 +124,18 @@ class TiledLayer:
 
     def footprint_bits(self, mapping: Mapping) -> dict[str, int]:
         """Return what two full tiles (one in use, one on its way), or a whole map, need of each scratchpad."""
-        sizes = (mapping.images, mapping.ofmap_rows, mapping.ofmap_channels, mapping.ifmap_channels)
-        return {name: int(bits) for name, bits in self.footprints_bits(*sizes).items()}
+        pixels = (mapping.images, mapping.ofmap_rows, mapping.ofmap_columns)
+        needs = self.footprints_bits(pixels, mapping.ofmap_channels, mapping.ifmap_channels)
+        return {name: int(bits) for name, bits in needs.items()}
 
-    def footprints_bits(self, images: Any, ofmap_rows: Any, ofmap_channels: Any, ifmap_channels: Any) -> dict[str, Any]:
-        """Return the same for many mappings at once: the sizes of their tiles broadcast."""
-        layer = self.layer
-        reach = (ofmap_rows - 1) * layer.stride[0] + layer.dilation[0] * (layer.kernel[0] - 1) + 1
-        ifmap = images * np.minimum(layer.in_size[0], reach) * layer.in_size[1] * ifmap_channels
-        outputs = images * ofmap_rows * layer.out_size[1] * ofmap_channels
+    def footprints_bits(self, pixels: tuple[Any, Any, Any], ofmap_channels: Any, ifmap_channels: Any) -> dict[str, Any]:
+        """Return the same for many mappings at once: the sizes of their tiles broadcast.
+
+        pixels: images, ofmap rows, ofmap columns.
+        """
+        layer, (images, rows, columns) = self.layer, pixels
+        ifmap = images * most_stored(layer, 0, rows) * most_stored(layer, 1, columns) * ifmap_channels
+        outputs = images * rows * columns * ofmap_channels
         whole = prod(layer.ofmap_shape(self.batch)) * self.widths.ofmap_bits if self.ofmap_on_chip else 0
         tiles = 2 * ifmap * self.widths.ifmap_bits
         if self.ifmap_on_chip:
@@ -137,27 +153,26 @@ class TiledLayer:
         depths = blocks(ifmap_channels, mapping.ifmap_channels)
         kept: dict[str, object] = {}
         for group in range(self.layer.groups):
-            for images, rows, channels in self._outputs(mapping, ofmap_channels):
+            for at, channels in self._outputs(mapping, ofmap_channels):
+                images, rows, columns = at
+                where = Map(
+                    images[1] - images[0], axis_block(self.layer, 0, rows), axis_block(self.layer, 1, columns)
+                )  # fmt: skip
                 for depth in depths:
-                    ifmap, filters = (group, images, rows, depth), (group, channels, depth)
-                    size = (images[1] - images[0], channels[1] - channels[0], depth[1] - depth[0])
-                    new_ifmap = self.ifmap_bits(size[0], rows, size[2]) if kept.get("ifmap") != ifmap else 0
+                    ifmap, filters = (group, at, depth), (group, channels, depth)
+                    size = (channels[1] - channels[0], depth[1] - depth[0])
+                    new_ifmap = self.ifmap_bits(where, size[1]) if kept.get("ifmap") != ifmap else 0
                     new_ifmap = 0 if self.ifmap_on_chip else new_ifmap
-                    new_filters = self.filter_bits(size[1], size[2]) if kept.get("filter") != filters else 0
+                    new_filters = self.filter_bits(*size) if kept.get("filter") != filters else 0
                     kept = {"ifmap": ifmap, "filter": filters}
-                    outputs = size[0] * (rows[1] - rows[0]) * self.layer.out_size[1] * size[1]
+                    outputs = where.pixels * size[0]
                     written = 0 if self.ofmap_on_chip or depth != depths[-1] else outputs * self.widths.ofmap_bits
-                    compute = self._compute_cycles(outputs // size[1], size[1], size[2])
-                    yield TileWork(new_ifmap, new_filters, compute, written)
+                    yield TileWork(new_ifmap, new_filters, self._compute_cycles(where.pixels, *size), written)
 
     def loops(self, mapping: Mapping) -> Runs[Tile]:
         """Return the tiles as loops of equal ones, in the order in which they run: what `tiles` yields, but few."""
         ofmap_channels, whole = self.group_channels
-        rows = row_runs(self.layer, mapping.ofmap_rows)
-        maps: Runs[Map] = tuple(
-            Run(convert(rows, lambda block, images=images: Map(images, block)), count)  # type: ignore[misc]
-            for images, count in _lengths(self.batch, mapping.images).items()
-        )
+        maps = self._map_runs(mapping)
         channels = _runs(ofmap_channels, mapping.ofmap_channels)
         depths = _runs(whole, mapping.ifmap_channels)
         if mapping.order == "channels":
@@ -174,27 +189,38 @@ class TiledLayer:
 
     def work(self, tile: Tile) -> TileWork:
         """Return what a tile moves and computes."""
-        images, block = tile.map
-        ifmap = images * block.stored * self.layer.in_size[1] * tile.ifmap_channels * self.widths.ifmap_bits
-        pixels = images * block.rows * self.layer.out_size[1]
+        pixels, new_ifmap = tile.map.pixels, tile.new_ifmap and not self.ifmap_on_chip
         return TileWork(
-            ifmap_read_bits=ifmap if tile.new_ifmap and not self.ifmap_on_chip else 0,
+            ifmap_read_bits=self.ifmap_bits(tile.map, tile.ifmap_channels) if new_ifmap else 0,
             filter_read_bits=self.filter_bits(tile.channels, tile.ifmap_channels) if tile.new_filter else 0,
             compute_cycles=self._compute_cycles(pixels, tile.channels, tile.ifmap_channels),
             write_bits=pixels * tile.channels * self.widths.ofmap_bits if tile.last and not self.ofmap_on_chip else 0,
         )
 
-    def _outputs(self, mapping: Mapping, ofmap_channels: int) -> Iterator[tuple[Block, Block, Block]]:
-        maps = [
-            (images, rows)
-            for images in blocks(self.batch, mapping.images)
-            for rows in blocks(self.layer.out_size[0], mapping.ofmap_rows)
-        ]
+    def map_blocks(self, mapping: Mapping) -> Iterator[tuple[Block, Block, Block]]:
+        """Yield the blocks of images, ofmap rows and ofmap columns in the order in which they run."""
+        height, width = self.layer.out_size
+        sizes = ((self.batch, mapping.images), (height, mapping.ofmap_rows), (width, mapping.ofmap_columns))
+        return product(*(blocks(size, step) for size, step in sizes))  # type: ignore[return-value]
+
+    def _map_runs(self, mapping: Mapping) -> Runs[Map]:
+        """Return the same as loops of equal ones."""
+        rows, columns = axis_runs(self.layer, 0, mapping.ofmap_rows), axis_runs(self.layer, 1, mapping.ofmap_columns)
+        whole = columns[0].body if columns == (Run(columns[0].body, 1),) else None
+
+        def of_images(images: int) -> Runs[Map]:
+            if whole is not None:  # a loop of one pass less
+                return convert(rows, lambda row: Map(images, row, whole))  # type: ignore[arg-type]
+            return nest(rows, lambda row: convert(columns, lambda column: Map(images, row, column)))
+
+        return nest(_runs(self.batch, mapping.images), of_images)
+
+    def _outputs(self, mapping: Mapping, ofmap_channels: int) -> Iterator[tuple[tuple[Block, Block, Block], Block]]:
         slices = blocks(ofmap_channels, mapping.ofmap_channels)
         if mapping.order == "channels":
-            yield from ((*where, channels) for channels in slices for where in maps)
+            yield from ((where, channels) for channels in slices for where in self.map_blocks(mapping))
         else:
-            yield from ((*where, channels) for where in maps for channels in slices)
+            yield from ((where, channels) for where in self.map_blocks(mapping) for channels in slices)
 
     def _compute_cycles(self, pixels: int, channels: int, ifmap_channels: int) -> int:
         reduction = ifmap_channels * self.layer.kernel[0] * self.layer.kernel[1]
@@ -231,12 +257,11 @@ def _kept(outer: Runs[T], inner: Runs[U], tile: Callable[[T, U, bool, bool], Til
 
 
 @lru_cache(maxsize=4096)
-def row_runs(layer: Layer, step: int) -> Runs[RowBlock]:
-    """Return the blocks of ofmap rows, equal neighbours as one run."""
-    runs: list[Run[RowBlock]] = []
-    for first, end in blocks(layer.out_size[0], step):
-        above, stored = _stored_rows(layer, first, end)
-        block = RowBlock(end - first, stored, above)
+def axis_runs(layer: Layer, axis: int, step: int) -> Runs[AxisBlock]:
+    """Return the blocks of ofmap rows (axis 0) or columns (1), equal neighbours as one run."""
+    runs: list[Run[AxisBlock]] = []
+    for at in blocks(layer.out_size[axis], step):
+        block = axis_block(layer, axis, at)
         if runs and runs[-1].body == block:
             runs[-1] = Run(block, runs[-1].times + 1)
         else:
@@ -244,11 +269,36 @@ def row_runs(layer: Layer, step: int) -> Runs[RowBlock]:
     return tuple(runs)
 
 
-def _stored_rows(layer: Layer, first: int, end: int) -> tuple[int, int]:
-    """Return how many rows of padding lie above a block of ofmap rows, and how many rows it needs from the ifmap."""
-    top = first * layer.stride[0] - layer.padding[0]
-    bottom = (end - 1) * layer.stride[0] - layer.padding[0] + layer.dilation[0] * (layer.kernel[0] - 1) + 1
-    return max(0, -top), max(0, min(layer.in_size[0], bottom) - max(0, top))
+def axis_block(layer: Layer, axis: int, block: Block) -> AxisBlock:
+    """Return what a block of ofmap rows (axis 0) or columns (1) needs."""
+    first, end = stored_span(layer, axis, block)
+    before = max(0, layer.padding[axis] - block[0] * layer.stride[axis])
+    return AxisBlock(block[1] - block[0], end - first, before)
+
+
+def stored_span(layer: Layer, axis: int, block: Block) -> Block:
+    """Return the first ifmap row or column that a block of the ofmap needs, and the end; padding is not stored.
+
+    All ofmap columns need whole rows: these lie on end in DRAM.
+    """
+    size = layer.in_size[axis]
+    if axis == 1 and block == (0, layer.out_size[1]):
+        return 0, size
+    first = block[0] * layer.stride[axis] - layer.padding[axis]
+    end = first + _reach(layer, axis, block[1] - block[0])
+    first = max(0, first)
+    return first, max(first, min(size, end))
+
+
+def most_stored(layer: Layer, axis: int, sizes: Any) -> Any:
+    """Return how many ifmap rows or columns a block of so many ofmap rows or columns needs at most."""
+    most = np.minimum(layer.in_size[axis], _reach(layer, axis, sizes))
+    return most if axis == 0 else np.where(sizes == layer.out_size[1], layer.in_size[1], most)
+
+
+def _reach(layer: Layer, axis: int, sizes: Any) -> Any:
+    """Return the distance from the first to after the last ifmap row or column of a block, padding included."""
+    return (sizes - 1) * layer.stride[axis] + layer.dilation[axis] * (layer.kernel[axis] - 1) + 1
 
 
 def _runs(size: int, step: int) -> Runs[int]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logaccel.arch import ChannelDram, Dram
-from logaccel.memory.accesses import stored_rows
+from logaccel.memory.accesses import stored_parts
 from logaccel.memory.places import Place
 from logaccel.memory.tiles import TiledLayer
 from logaccel.memory.timing import Span
@@ -84,13 +84,14 @@ def ifmap_word(tiled: TiledLayer, place: Place, word: Counts) -> Counts:
     """Return which words of the whole ifmap a tile's words are."""
     layer = tiled.layer
     height, width = layer.in_size
-    first, end = stored_rows(tiled, place)
+    (top, bottom), (left, right) = stored_parts(tiled, place)
     depth = place.ifmap_channels[1] - place.ifmap_channels[0]
-    plane, row = np.divmod(word, (end - first) * width)
+    line, column = np.divmod(word, right - left)
+    plane, row = np.divmod(line, bottom - top)
     image, channel = np.divmod(plane, depth)
     channel += place.group * tiled.group_channels[1] + place.ifmap_channels[0]
     whole = (place.images[0] + image) * layer.in_channels + channel
-    return (whole * height + first) * width + row
+    return (whole * height + top + row) * width + left + column
 
 
 def ofmap_word(tiled: TiledLayer, place: Place, word: Counts) -> Counts:
@@ -98,10 +99,12 @@ def ofmap_word(tiled: TiledLayer, place: Place, word: Counts) -> Counts:
     layer = tiled.layer
     height, width = layer.out_size
     pixel, number = np.divmod(word, place.ofmap_channels[1] - place.ofmap_channels[0])
-    image, spot = np.divmod(pixel, (place.ofmap_rows[1] - place.ofmap_rows[0]) * width)
+    rows, columns = (end - first for first, end in (place.ofmap_rows, place.ofmap_columns))
+    line, q = np.divmod(pixel, columns)
+    image, p = np.divmod(line, rows)
     m = place.group * tiled.group_channels[0] + place.ofmap_channels[0] + number
     whole = (place.images[0] + image) * layer.out_channels + m
-    return (whole * height + place.ofmap_rows[0]) * width + spot
+    return (whole * height + place.ofmap_rows[0] + p) * width + place.ofmap_columns[0] + q
 
 
 def _filter_words(tiled: TiledLayer, place: Place, word: Counts) -> tuple[Counts, Counts]:
@@ -116,7 +119,7 @@ def _filter_words(tiled: TiledLayer, place: Place, word: Counts) -> tuple[Counts
 
 def _ofmap_words(tiled: TiledLayer, place: Place, word: Counts) -> tuple[Counts, Counts]:
     own = place.ofmap_channels[1] - place.ofmap_channels[0]
-    spots = (place.ofmap_rows[1] - place.ofmap_rows[0]) * tiled.layer.out_size[1]
+    spots = (place.ofmap_rows[1] - place.ofmap_rows[0]) * (place.ofmap_columns[1] - place.ofmap_columns[0])
     plane, spot = np.divmod(word, spots)
     image, number = np.divmod(plane, own)
     in_tile = (image * spots + spot) * own + number

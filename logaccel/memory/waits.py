@@ -19,9 +19,8 @@ def tile_work(tiled: TiledLayer, tile: Tile, memory: Memory) -> TileWork:
     ports = ports_of(memory, tiled.widths)
     if memory.ifmap.banks is None and not ports.bind(tiled.array):
         return work
-    images, block = tile.map
     taps = tiled.layer.kernel[0] * tiled.layer.kernel[1]
-    matrix = MatrixShape(1, images * block.rows * tiled.layer.out_size[1], tile.channels, tile.ifmap_channels * taps)
+    matrix = MatrixShape(1, tile.map.pixels, tile.channels, tile.ifmap_channels * taps)
     folds = TileFolds(matrix, tiled.array, tiled.dataflow, continues=not tile.first, finishes=tile.last)
     banks = memory.ifmap.banks
     ifmap = None if banks is None else ifmap_tile(tiled, tile.map, tile.ifmap_channels, banks)
@@ -39,16 +38,19 @@ def tile_works(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[
 
 def ifmap_tile(tiled: TiledLayer, where: Map, channels: int, banks: int) -> IfmapTile:
     """Return a tile's ifmap as its scratchpad stores it: packed, or a part of the whole map handed over."""
-    layer, (images, block) = tiled.layer, where
-    height, depth = (layer.in_size[0], layer.in_channels) if tiled.ifmap_on_chip else (block.stored, channels)
+    layer, (images, rows, columns) = tiled.layer, where
+    depth, height, width = channels, rows.stored, columns.stored
+    if tiled.ifmap_on_chip:
+        depth, height, width = layer.in_channels, *layer.in_size
     return IfmapTile(
         images=images,
         channels=channels,
-        ofmap=(block.rows, layer.out_size[1]),
-        stored=(block.stored, layer.in_size[1]),
-        before=(block.above, layer.padding[1]),
-        channel_words=height * layer.in_size[1],
-        image_words=depth * height * layer.in_size[1],
+        ofmap=(rows.size, columns.size),
+        stored=(rows.stored, columns.stored),
+        before=(rows.before, columns.before),
+        row_words=width,
+        channel_words=height * width,
+        image_words=depth * height * width,
         kernel=layer.kernel,
         stride=layer.stride,
         dilation=layer.dilation,

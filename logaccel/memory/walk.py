@@ -26,9 +26,9 @@ class PlacedTile:
 
 def tile_matrix(tiled: TiledLayer, place: Place) -> MatrixShape:
     """Return the matrix product of a tile."""
-    images, rows, channels, depth = (end - first for first, end in place[1:])
+    images, rows, columns, channels, depth = (end - first for first, end in place[1:])
     taps = tiled.layer.kernel[0] * tiled.layer.kernel[1]
-    return MatrixShape(1, images * rows * tiled.layer.out_size[1], channels, depth * taps)
+    return MatrixShape(1, images * rows * columns, channels, depth * taps)
 
 
 def walk(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[PlacedTile]:
