@@ -91,7 +91,7 @@ class Words:
         )
 
     def ofmap(self, place: Place) -> list[int]:
-        layer, m_all = self.tiled.layer, self.tiled.group_channels[0]
+        m_all = self.tiled.group_channels[0]
         return self.of(
             ("ofmap", n, place.group * m_all + m, p, q)
             for n in range(*place.images)

@@ -66,7 +66,7 @@ def ifmap_tiles(draw: st.DrawFn) -> tuple[Layer, Pixels, IfmapTile, int | None]:
 
 
 def held(layer: Layer, axis: int, pixels: range) -> list[int]:
-    """Return the ifmap rows or columns from the first to the last that is multiplied; of whole ofmap rows all columns."""
+    """Return the ifmap rows or columns from the first to the last that is multiplied; of whole rows all columns."""
     taps = [pixel * layer.stride[axis] + tap * layer.dilation[axis] - layer.padding[axis]
             for pixel in pixels for tap in range(layer.kernel[axis])]  # fmt: skip
     whole = axis == 1 and len(pixels) == layer.out_size[1]

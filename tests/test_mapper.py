@@ -227,7 +227,8 @@ def test_fixed_parts_stay_and_the_rest_is_the_best(
     as_told = any(set(pair) <= set(parts) for pair in cut(whole | parts))  # the fixed sizes are no run of pixels
     allowed = [
         Mapping(**sizes) for sizes in every
-        if (as_told or not cut(sizes)) and (tiled.dataflow != "os" or sizes["ifmap_channels"] == whole["ifmap_channels"])
+        if (as_told or not cut(sizes))
+        and (tiled.dataflow != "os" or sizes["ifmap_channels"] == whole["ifmap_channels"])
     ]  # fmt: skip
     fitting = [mapping for mapping in allowed if fits(tiled, mapping, memory)]
     if not fitting:

@@ -163,6 +163,47 @@ def test_fixed_parts_hold_in_a_simulation() -> None:
     assert c.ofmap_rows == 1  # cut to the layer's own bound
 
 
+CONV1_2 = Layer(name="conv1_2", in_channels=64, out_channels=64, in_size=224, kernel=3, padding=1)  # of VGG16
+WIDE = {name: {"bytes": 2**16} for name in ("ifmap", "filter", "ofmap")} | {"dram": {"bits_per_cycle": 64}}
+
+
+def test_a_layer_whose_rows_fit_no_scratchpad_is_cut_into_columns() -> None:
+    """Two tiles of one ofmap row: 2 × 64 × 3 × 224 words of 16 bits, 168 KiB. Blocks of 82 columns need 63 KiB."""
+    machine = load_arch("multiply_16b_16x16").replace(memory=WIDE, dataflow="os")
+    network = Network(name="vgg16", layers=(CONV1_2,))
+    mapped = map_network(network, machine)
+    planned = mapped.layers[0].planned
+    assert planned.tiled is not None and planned.mapped is not None
+    mapping, tiles = planned.mapped.mapping, list(planned.tiled.tiles(planned.mapped.mapping))
+    assert (mapping.images, mapping.ofmap_rows) == (1, 1) and 1 < mapping.ofmap_columns <= 83
+    blocks = -(-224 // mapping.ofmap_columns)
+    assert f"for {blocks} × {mapping.ofmap_columns} ofmap columns" in mapped.summary()
+    assert mapped.to_dict()["layers"][0]["mapping"]["ofmap_columns"] == mapping.ofmap_columns
+    # Each pass reads 3 rows (2 at the edges) of 224 columns and, at every cut, 2 columns twice.
+    rows, columns = 3 * 224 - 2, 224 + 2 * (blocks - 1)
+    once = 16 * 64 * rows * columns
+    passes = -(-64 // mapping.ofmap_channels) if mapping.order == "channels" else 1
+    assert sum(tile.ifmap_read_bits for tile in tiles) == planned.mapped.dram_ifmap_bits == passes * once
+    with pytest.raises(ConfigError) as caught:
+        map_network(network, machine.replace(memory=WIDE | {"mapping": {"conv1_2": {"ofmap_columns": 112}}}))
+    assert str(caught.value) == (  # 2 × 64 × 3 × 114 words of 16 bits
+        "conv1_2: memory.ifmap: two of the smallest tiles that memory.mapping allows need 87552 bytes, it holds 65536"
+    )
+    with pytest.raises(ConfigError) as caught:
+        map_network(network, machine.replace(memory=WIDE | {"mapping": {"conv1_2": {"ofmap_columns": 225}}}))
+    assert str(caught.value) == "conv1_2: memory.mapping.ofmap_columns: must be at most 224, the loop's bound, got 225"
+
+
+def test_fixed_rows_and_columns_cut_both() -> None:
+    mapping = {"all": {"ofmap_rows": 4, "ofmap_columns": 5}}
+    layers = simulate(NETWORK, arch(memory=MEMORY | {"mapping": mapping, "handover": False})).layers
+    a, b, c = (layer.mapping for layer in layers)
+    assert a is not None and b is not None and c is not None
+    assert [(m.mapping.ofmap_rows, m.mapping.ofmap_columns) for m in (a, b, c)] == [(4, 5), (4, 5), (1, 1)]
+    shown = map_network(NETWORK, arch(memory=MEMORY | {"mapping": mapping, "handover": False})).summary()
+    assert "for 3 × 4 ofmap rows" in shown and "for 3 × 5 ofmap columns, the last 1" in shown
+
+
 def test_what_is_wrong_with_a_mapping_is_one_error() -> None:
     with pytest.raises(ConfigError) as caught:
         simulate(NETWORK, arch(memory=MEMORY | {"mapping": {"d": {"order": "pixels"}}}))

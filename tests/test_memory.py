@@ -1,17 +1,18 @@
 """Tiles and DRAM: the event form against a stepper, sums against tiles, tiles against loops, mapper against all."""
 
+from collections import Counter
 from math import prod
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from memory_cases import DRAMS, memory_of, some_mapping, tiled_layers
 
 from logaccel.arch import ChannelDram, Dataflow, PEArray, load_arch
 from logaccel.errors import ConfigError
 from logaccel.memory.mapper import evaluate
-from logaccel.memory.tiles import Mapping, TiledLayer
+from logaccel.memory.tiles import Mapping, TiledLayer, stored_span
 from logaccel.memory.timing import SteadyChannel, TileWork, tile_spans, time_tiles
 from logaccel.schedule.cycles import compute_cycles
 from logaccel.schedule.folds import plan_folds
@@ -145,6 +146,31 @@ def test_tiles_equal_loops_over_words(tiled: TiledLayer, pick: int) -> None:
     assert macs == tiled.layer.matrix(tiled.batch).macs
     assert read == sum(work.read_bits for work in works)
     assert written == sum(work.write_bits for work in works)
+
+
+def test_the_cases_of_these_tests_cut_columns() -> None:
+    """Some tiles have a part of one row, some a rectangle, some of them of several images."""
+    cut: Counter[tuple[bool, bool]] = Counter()
+
+    @given(tiled=tiled_layers(), pick=st.integers(0, 10_000))
+    @settings(max_examples=200, phases=[Phase.generate])
+    def look(tiled: TiledLayer, pick: int) -> None:
+        mapping = some_mapping(tiled, pick)
+        if mapping.ofmap_columns < tiled.layer.out_size[1]:
+            cut[mapping.ofmap_rows > 1, mapping.images > 1] += 1
+
+    look()
+    assert min(cut[kind] for kind in ((False, False), (True, False), (True, True))) >= 3
+    assert cut.total() >= 60
+
+
+def test_a_block_of_columns_reads_what_its_taps_need() -> None:
+    """12 columns, padding 1 before, S = 3, stride 2, dilation 2: the taps of ofmap column q begin at 2q − 1, reach 4 on."""
+    layer = Layer(name="a", in_channels=1, out_channels=1, in_size=(1, 12), kernel=(1, 3), stride=(1, 2),
+                  padding=(0, 1, 0, 0), dilation=(1, 2))  # fmt: skip
+    assert layer.out_size == (1, 5)
+    read = {(0, 2): (0, 6), (2, 4): (3, 10), (4, 5): (7, 12), (0, 5): (0, 12), (3, 4): (5, 10)}
+    assert {block: stored_span(layer, 1, block) for block in read} == read
 
 
 @given(tiled=tiled_layers())
