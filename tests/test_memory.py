@@ -165,7 +165,7 @@ def test_the_cases_of_these_tests_cut_columns() -> None:
 
 
 def test_a_block_of_columns_reads_what_its_taps_need() -> None:
-    """12 columns, padding 1 before, S = 3, stride 2, dilation 2: the taps of ofmap column q begin at 2q − 1, reach 4 on."""
+    """12 columns, padding 1 before, S = 3, stride 2, dilation 2: the taps of ofmap column q lie at 2q − 1 … 2q + 3."""
     layer = Layer(name="a", in_channels=1, out_channels=1, in_size=(1, 12), kernel=(1, 3), stride=(1, 2),
                   padding=(0, 1, 0, 0), dilation=(1, 2))  # fmt: skip
     assert layer.out_size == (1, 5)

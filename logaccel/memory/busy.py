@@ -23,6 +23,11 @@ Counts = NDArray[np.int64]
 ALONE, FIRST, MIDDLE, LAST = Part(False, True), Part(False, False), Part(True, False), Part(True, True)
 
 
+def sees_padding(tiled: TiledLayer, memory: Memory) -> bool:
+    """Return whether the padding that tiles see counts in the tables: that of taps which meet in a bank."""
+    return tiled.dataflow == "ws" and memory.ifmap.banks is not None
+
+
 class BusyTables:
     """Cycles of all kinds of tiles: exact, but that of ifmap words that meet in a bank only some are counted."""
 
@@ -38,8 +43,9 @@ class BusyTables:
         self._pixels, self._pixels_of = np.unique(pixels, return_inverse=True)
         self._channels, self._reduction = channels, reduction
         self._taps: Counts | None = None
-        if tiled.dataflow == "ws" and memory.ifmap.banks is not None:
-            tiles = [ifmap_tile(tiled, kind, 1, memory.ifmap.banks) for kind in kinds]
+        banks = memory.ifmap.banks
+        if banks is not None and sees_padding(tiled, memory):
+            tiles = [ifmap_tile(tiled, kind, 1, banks) for kind in kinds]
             once = least_tap_stalls(tiles, depths.tolist(), tiled.array.rows)[:, None, :]
             self._taps = -(-channels[None, :, None] // tiled.array.cols) * once
         self.port_bound = self._ports.bind(tiled.array)

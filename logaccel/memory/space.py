@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from logaccel.arch import ChannelDram, Memory, Order
 from logaccel.errors import WorkloadError
 from logaccel.memory.banked_bound import BankedBound
-from logaccel.memory.busy import ALONE, FIRST, LAST, MIDDLE, BusyTables
+from logaccel.memory.busy import ALONE, FIRST, LAST, MIDDLE, BusyTables, sees_padding
 from logaccel.memory.choices import Choices
 from logaccel.memory.tiles import Map, Mapping, TiledLayer, axis_runs
 
@@ -50,12 +50,16 @@ class Axis:
 class Maps:
     """The same for blocks of images, ofmap rows and columns, whose kinds are `Map`s."""
 
-    def __init__(self, tiled: TiledLayer, steps: Sequence[tuple[int, int, int]]) -> None:
+    def __init__(self, tiled: TiledLayer, steps: Sequence[tuple[int, int, int]], padding: bool) -> None:
+        """List the kinds; padding: whether those differ that see other padding, but store as much."""
         kinds: dict[Map, int] = {}
         entries: list[tuple[int, int, int]] = []
         self.first, self.last = np.zeros(len(steps), np.int64), np.zeros(len(steps), np.int64)
         for index, (images, height, width) in enumerate(steps):
-            rows, columns = axis_runs(tiled.layer, 0, height), axis_runs(tiled.layer, 1, width)
+            rows, columns = (
+                [(block if padding else block._replace(before=0), times) for block, times in runs]  # type: ignore[union-attr]
+                for runs in (axis_runs(tiled.layer, 0, height), axis_runs(tiled.layer, 1, width))
+            )
             numbers = [(images, tiled.batch // images)] + [(tiled.batch % images, 1)] * (tiled.batch % images > 0)
             own = [
                 (kinds.setdefault(Map(number, row, column), len(kinds)), times * down * across)  # type: ignore[arg-type]
@@ -84,7 +88,7 @@ class Space:
         self.tiled, self.memory, self.dram, self.choices = tiled, memory, dram, chosen
         ofmap_channels, ifmap_channels = tiled.group_channels
         taps = tiled.layer.kernel[0] * tiled.layer.kernel[1]
-        self.maps = Maps(tiled, self.choices.maps)
+        self.maps = Maps(tiled, self.choices.maps, sees_padding(tiled, memory))
         self.channels = Axis(ofmap_channels, self.choices.ofmap_channels)
         self.depths = Axis(ifmap_channels, self.choices.ifmap_channels)
         x, c, k = self.maps.pixels, self.channels.lengths, self.depths.lengths
