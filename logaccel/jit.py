@@ -15,8 +15,10 @@ from typing import Any, TypeVar
 import numba
 import numpy as np
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 parallel_range = numba.prange
 
@@ -89,6 +91,16 @@ def inlined_kernel(function: Function) -> Function:
 def parallel_kernel(function: Function) -> Function:
     """Compile a kernel whose `parallel_range` loops use all threads; results never depend on how many."""
     return _compile(function, parallel=True)
+
+
+def read_only(array: NDArray[Scalar]) -> NDArray[Scalar]:
+    """Return a view that cannot be written.
+
+    To a kernel, arrays that can and arrays that cannot are two types, and it would be compiled for each.
+    """
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _shift(instruction: str, word: Any, places: Any) -> Any:

@@ -16,7 +16,7 @@ from logaccel.engine.job import LayerJob, LayerRun
 from logaccel.engine.machine_dataflows import step
 from logaccel.engine.machine_state import snapshot
 from logaccel.engine.register_level import build_blocks, trace_layer
-from logaccel.formats import LinearWord, LogWord
+from logaccel.formats import Format, LinearWord, LogWord
 from logaccel.formats.number import Word
 from logaccel.pe import PE, DecodePE, LogsumPE, MultiplyPE, ShiftPE
 from logaccel.schedule.folds import plan_folds
@@ -62,16 +62,17 @@ def job_of(
     draws = np.random.default_rng(len(layer.name) + 100 * batch + array.rows)
     activation, weight = words[0].at(0, signed), words[1].at(0, True)
 
-    def codes(shape: tuple[int, ...], low: int, high: int) -> np.ndarray:
-        return draws.integers(low, high, shape, endpoint=True) * (draws.random(shape) < 0.67)
+    def codes(shape: tuple[int, ...], own: Format) -> np.ndarray:
+        drawn = draws.integers(own.min_code, own.max_code, shape, endpoint=True) * (draws.random(shape) < 0.67)
+        return drawn.astype(own.code_dtype)  # as in a run: kernels of other types would be compiled for these tests
 
     return LayerJob(
         layer=layer,
         datapath=pe.datapath(activation, weight),
         array=array,
         dataflow=dataflow,
-        ifmap_codes=codes(layer.ifmap_shape(batch), activation.min_code, activation.max_code),
-        filter_codes=codes(layer.filter_shape, weight.min_code, weight.max_code),
+        ifmap_codes=codes(layer.ifmap_shape(batch), activation),
+        filter_codes=codes(layer.filter_shape, weight),
     )
 
 
@@ -96,7 +97,7 @@ def test_conformance_cycles(shared_data: Path) -> None:
         traced = trace_layer(job, 2)
         assert list(traced.stream_starts) == case["stream_starts"], case
         assert traced.run.array_cycles == case["cycles_without_post_stages"], case
-        np.testing.assert_array_equal(traced.run.psum, job.ifmap_codes @ job.filter_codes.T)
+        np.testing.assert_array_equal(traced.run.psum, job.ifmap_codes.astype(np.int64) @ job.filter_codes.T)
 
 
 @pytest.mark.parametrize("dataflow", ["os", "ws", "is"])

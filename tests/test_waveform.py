@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import refused, run
 from test_register_level import LAYERS, LINEAR5, job_of
@@ -104,7 +105,7 @@ def test_a_fold_lies_in_its_window(dataflow: str) -> None:
     first, end = fold_window(job, plan.count - 1)
     assert end == plan.compute_cycles + 1
     waveform = record(job, parameters, (first, end), 0)
-    psum = (job.ifmap_codes @ job.filter_codes.T)[0]
+    psum = (job.ifmap_codes.astype(np.int64) @ job.filter_codes.T)[0]
     if dataflow == "os":
         name, wanted = ("bench", "dut", "output_stationary", "array", "row[0]", "col[0]", "pe", "acc"), psum[6]
     elif dataflow == "ws":

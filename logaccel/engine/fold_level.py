@@ -86,7 +86,7 @@ class _Sums:
 
     def take(self, weights: Codes) -> None:
         """Set the weights W[m, k]."""
-        self.weights = weights if self.narrow or weights.dtype != np.int8 else weights.astype(np.int16)
+        self.weights = weights if self.narrow else _kernel_codes(weights)
 
     def add(self, operands: list[Operands], psum: Psum) -> int:
         """Set psum[pixel, m]; return how many accumulations clipped."""

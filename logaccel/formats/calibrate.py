@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from logaccel.errors import TraceError
 from logaccel.formats.encode import MANTISSA_BITS, Values, padded_thresholds, powers_of_root
 from logaccel.formats.number import FSR_MAX, FSR_MIN, LinearFormat, LinearWord, LogWord, Rounding
-from logaccel.jit import kernel, parallel_kernel, parallel_range
+from logaccel.jit import kernel, parallel_kernel, parallel_range, read_only
 
 Floats = NDArray[np.float64]
 
@@ -74,7 +74,7 @@ def _moments_of(flat: Values, word: LinearWord | LogWord, steps: int, first: int
     moments = np.zeros((chunks, 2, grid.size, 4))
     peaks = np.zeros((chunks, 2))
     bad = np.zeros(chunks, np.int64)
-    _sum_moments(flat, size, thresholds, steps, first, grid, moments, peaks, bad)
+    _sum_moments(read_only(flat), size, thresholds, steps, first, grid, moments, peaks, bad)
     if bad.any():
         raise TraceError(f"values must be finite, got {bad.sum()} NaN or infinite of {flat.size}")
     return np.add.accumulate(moments, axis=0)[-1], peaks.max(axis=0)
@@ -145,7 +145,7 @@ def _linear_errors(flat: Values, formats: list[LinearFormat]) -> Floats:
     per_lsb = np.array([ldexp(1.0, -coded.lsb_exponent) for coded in formats])
     limits = np.array([(coded.max_code, -coded.min_code) for coded in formats], np.float64)
     lanes = np.zeros((-(-flat.size // size), len(formats), _LANES))
-    _sum_linear_errors(flat, size, per_lsb, limits, lanes)
+    _sum_linear_errors(read_only(flat), size, per_lsb, limits, lanes)
     totals = np.add.accumulate(np.add.accumulate(lanes, axis=0)[-1], axis=1)[:, -1]
     result: Floats = totals / per_lsb**2
     return result

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from logaccel.errors import TraceError
 from logaccel.formats.number import Format, LinearFormat, LogFormat, Rounding
 from logaccel.formats.thresholds import fraction_thresholds
-from logaccel.jit import kernel, parallel_kernel, parallel_range
+from logaccel.jit import kernel, parallel_kernel, parallel_range, read_only
 
 Values = NDArray[np.floating[Any]]
 Codes = NDArray[np.signedinteger[Any]]
@@ -31,15 +31,15 @@ def encode(values: Values, number_format: Format) -> Codes:
     flat = np.ascontiguousarray(values).reshape(-1)
     if flat.dtype not in (np.float32, np.float64):
         flat = flat.astype(np.float64)
-    codes = np.empty(flat.size, number_format.code_dtype)
+    own, codes = read_only(flat), np.empty(flat.size, number_format.code_dtype)
     if isinstance(number_format, LinearFormat):
         low, high = float(number_format.min_code), float(number_format.max_code)
-        bad = _encode_linear(flat, 2.0**-number_format.lsb_exponent, low, high, codes)
+        bad = _encode_linear(own, 2.0**-number_format.lsb_exponent, low, high, codes)
     else:
         steps = number_format.steps_per_octave
         offset = -number_format.exponent_steps(0) - steps * _EXPONENT_BIAS
         thresholds = padded_thresholds(steps, number_format.rounding)
-        bad = _encode_log(flat, thresholds, steps, offset, number_format.min_code, number_format.max_code, codes)
+        bad = _encode_log(own, thresholds, steps, offset, number_format.min_code, number_format.max_code, codes)
     if bad:
         raise TraceError(f"values must be finite, got {bad} NaN or infinite of {flat.size}")
     return codes.reshape(values.shape)

@@ -18,7 +18,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from logaccel.jit import kernel, thread_count
+from logaccel.jit import kernel, read_only, thread_count
 from logaccel.trace.trace import Tensor
 from logaccel.workload import Layer
 
@@ -73,9 +73,9 @@ def reference_ofmap(layer: Layer, ifmap: Tensor, filters: Tensor, bias: Tensor) 
     A sum too large for float32 becomes infinite.
     """
     batch = ifmap.shape[0]
-    maps = np.ascontiguousarray(ifmap).reshape(batch, layer.in_channels, *layer.in_size)
+    maps = read_only(np.ascontiguousarray(ifmap)).reshape(batch, layer.in_channels, *layer.in_size)
     shape = layer.matrix(batch)
-    weights = np.ascontiguousarray(filters).reshape(layer.out_channels, shape.reduction)
+    weights = read_only(np.ascontiguousarray(filters)).reshape(layer.out_channels, shape.reduction)
     geometry = np.array(
         [*layer.out_size, *layer.kernel, *layer.stride, *layer.padding[:2], *layer.dilation], dtype=np.int64
     )
