@@ -14,7 +14,9 @@ from test_dram import CLOCKS, Machine
 
 from logaccel.arch import BankedDram, load_arch
 from logaccel.dram import Clocks, device
+from logaccel.dram.kernel import new_state, transfer
 from logaccel.memory.banked import BankedChannel, RowCounts, least_transfers
+from logaccel.memory.banked_bound import BankedBound
 from logaccel.memory.choices import choices
 from logaccel.memory.mapper import candidates, evaluate, fits, map_layer
 from logaccel.memory.places import Layout, Place, Runs, places
@@ -180,6 +182,22 @@ def test_a_schedule_on_banks_equals_the_stepped_one(
 
 
 BANKED = BankedDram(kind="banked", device="ddr4_2400")
+
+
+@given(
+    clocks=CLOCKS.map(lambda clocks: replace(clocks, burst_bits=clocks.burst * clocks.burst_bits)),
+    bits=st.integers(1, 20), gap=st.integers(0, 20), times=st.integers(1, 60), first=st.integers(0, 200),
+)  # fmt: skip
+@settings(max_examples=300, deadline=None)
+def test_no_runs_beat_their_bound(clocks: Clocks, bits: int, gap: int, times: int, first: int) -> None:
+    """Parts of rows are short runs, of which many may lie in one burst. The rows that come first are open already."""
+    numbers, state, banks = new_state(clocks)
+    stride = bits + gap
+    before = np.array([(first, stride * min(times, 2) + bits, 1, 0, 1, 0)])
+    start = transfer(numbers, state, banks, 0, before, False)
+    end = transfer(numbers, state, banks, start, np.array([(first, bits, times, stride, 1, 0)]), False)
+    bound = BankedBound(clocks, Fraction(1))
+    assert bound.cycles(bound.run_bits(np.array(bits), times, stride), read=True) <= end - start
 
 
 @given(tiled=tiled_layers(), clocks=CLOCKS, ways=st.one_of(st.just(IDEAL), WAYS))

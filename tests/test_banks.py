@@ -198,7 +198,7 @@ def test_banks_prime_to_the_stride_never_conflict_within_their_number(banks: int
 
 
 @given(tiled=handed_layers(), pick=st.integers(0, 10_000), banks=st.integers(2, 9))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_tiles_of_a_mapping_store_what_they_need(tiled: TiledLayer, pick: int, banks: int) -> None:
     mapping = some_mapping(tiled, pick)
     ports = Ports(Port(), Port(), Port(), tiled.widths)

@@ -59,8 +59,8 @@ class BankedBound:
         whole = tiled.group_channels[1]
         filters = np.where(
             depths == whole,
-            self._runs(channels[:, None] * depths * taps, 1, 0),
-            self._runs(depths * taps, channels[:, None], whole * taps),
+            self.run_bits(channels[:, None] * depths * taps, 1, 0),
+            self.run_bits(depths * taps, channels[:, None], whole * taps),
         )
         ifmap = self._maps(images, depths, layer.in_channels, stored, layer.in_size, widths.ifmap_bits)
         ofmap = self._maps(images, channels, layer.out_channels, own, layer.out_size, widths.ofmap_bits)
@@ -72,14 +72,14 @@ class BankedBound:
         """Take rows and columns of some channels of some images: whole maps lie on end, and so do whole images."""
         rows, columns = part
         plane = size[0] * size[1] * bits
-        parts = self._runs(columns * bits, rows * channels * images, size[1] * bits)
-        apart = self._runs(rows * size[1] * bits, channels * images, plane)
-        one_image = self._runs(channels * plane, images, every * plane)
-        together = np.where(channels == every, self._runs(images * channels * plane, 1, 0), one_image)
+        parts = self.run_bits(columns * bits, rows * channels * images, size[1] * bits)
+        apart = self.run_bits(rows * size[1] * bits, channels * images, plane)
+        one_image = self.run_bits(channels * plane, images, every * plane)
+        together = np.where(channels == every, self.run_bits(images * channels * plane, 1, 0), one_image)
         whole_rows = np.where(rows == size[0], together, apart)
         return np.where(columns == size[1], whole_rows, parts)
 
-    def _runs(self, bits: Counts, times: Counts | int, stride: int) -> Counts:
+    def run_bits(self, bits: Counts, times: Counts | int, stride: int) -> Counts:
         """Take runs that begin at least `stride` apart: each has bursts of its own, and rows lie between them."""
         clocks = self.clocks
         row_bits = clocks.row_bursts * clocks.burst_bits
