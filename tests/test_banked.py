@@ -18,6 +18,7 @@ from logaccel.dram.kernel import new_state, transfer
 from logaccel.memory.banked import BankedChannel, RowCounts, least_transfers
 from logaccel.memory.banked_bound import BankedBound
 from logaccel.memory.choices import choices
+from logaccel.memory.loops import flatten
 from logaccel.memory.mapper import candidates, evaluate, fits, map_layer
 from logaccel.memory.places import Layout, Place, Runs, places
 from logaccel.memory.space import Space
@@ -182,11 +183,31 @@ def test_a_schedule_on_banks_equals_the_stepped_one(
 
 
 BANKED = BankedDram(kind="banked", device="ddr4_2400")
+WHOLE_CLOCKS = CLOCKS.map(
+    lambda clocks: replace(clocks, burst_bits=clocks.burst * clocks.burst_bits)
+)  # as devices have
+
+
+@given(tiled=tiled_layers(), pick=st.integers(0, 10_000), clocks=WHOLE_CLOCKS)
+@settings(max_examples=60, deadline=None)
+def test_no_tile_beats_the_bound_of_its_blocks(tiled: TiledLayer, pick: int, clocks: Clocks) -> None:
+    mapping = some_mapping(tiled, pick)
+    tiles = list(flatten(tiled.loops(mapping)))[:60]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(device.Device, "clocks", clocks)
+        spans = list(tile_spans([tiled.work(tile) for tile in tiles], BankedChannel(tiled, mapping, BANKED)))
+        least = least_transfers(BANKED, tiled.clock_mhz)
+    for tile, span in zip(tiles, spans, strict=True):
+        bits = least.as_bits(tiled, [tile.map], np.array([tile.channels]), np.array([tile.ifmap_channels]))
+        ifmap, filters, ofmap = (block.ravel()[0] for block in bits)
+        read = ifmap * (span.work.ifmap_read_bits > 0) + filters * (span.work.filter_read_bits > 0)
+        assert least.cycles(read, True) <= span.read.cycles
+        assert least.cycles(ofmap * (span.work.write_bits > 0), False) <= span.write.cycles
 
 
 @given(
-    clocks=CLOCKS.map(lambda clocks: replace(clocks, burst_bits=clocks.burst * clocks.burst_bits)),
-    bits=st.integers(1, 20), gap=st.integers(0, 20), times=st.integers(1, 60), first=st.integers(0, 200),
+    clocks=WHOLE_CLOCKS, bits=st.integers(1, 20), gap=st.integers(0, 20), times=st.integers(1, 60),
+    first=st.integers(0, 200),
 )  # fmt: skip
 @settings(max_examples=300, deadline=None)
 def test_no_runs_beat_their_bound(clocks: Clocks, bits: int, gap: int, times: int, first: int) -> None:
