@@ -130,6 +130,7 @@ class _Costs:
     def __init__(self, plans: _Plans, maps: dict[str, KeptMap], between: Between | None) -> None:
         self._plans, self._between = plans, between
         self.map_bits = {name: own.bits for name, own in maps.items()}
+        self._works: dict[tuple[str, frozenset[str]], float] = {}
 
     def planned(self, step: Step, there: frozenset[str]) -> PlannedLayer:
         """Return the plan of a step that is a layer."""
@@ -141,12 +142,17 @@ class _Costs:
     def of(self, step: Step, there: frozenset[str]) -> float:
         """Return the cost of a layer with its residual, or of work between layers where a map of it might stay."""
         cost = 0.0 if step.layer is None else layer_costs(self.planned(step, there))[0]
-        if self._between is not None and any(name in self.map_bits for name in (step.name, *step.reads)):
-            work = self._between.works.get(step.name)
-            memory = self._between.arch.memory
-            if work is not None and memory is not None:
-                cost += _work_cost(cost_between(self._between, work, self._plans.prices, there), memory.objective)
-        return cost
+        own = frozenset((step.name, *step.reads))
+        if own.isdisjoint(self.map_bits) or self._between is None or step.name not in self._between.works:
+            return cost
+        if (step.name, there & own) not in self._works:
+            self._works[step.name, there & own] = self._of_work(self._between, step, there & own)
+        return cost + self._works[step.name, there & own]
+
+    def _of_work(self, between: Between, step: Step, there: frozenset[str]) -> float:
+        assert between.arch.memory is not None
+        work = cost_between(between, between.works[step.name], self._plans.prices, there)
+        return _work_cost(work, between.arch.memory.objective)
 
 
 def _work_cost(work: PostResult, objective: Objective) -> float:

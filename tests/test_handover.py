@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_cases import some_mapping, tiled_layers
+from memory_cases import DRAMS, handed_layers, memory_of, some_mapping, tiled_layers
 
-from logaccel.arch import Architecture, Objective, load_arch
+from logaccel.arch import Architecture, ChannelDram, Objective, load_arch
 from logaccel.cost import load_profile, memory_prices
 from logaccel.costed import Prices
 from logaccel.errors import ConfigError
 from logaccel.mapping import map_network
 from logaccel.memory.access_trace import KINDS
 from logaccel.memory.accounting import count_work
+from logaccel.memory.mapper import MappedLayer, map_layer
 from logaccel.memory.tiles import TiledLayer
 from logaccel.planning import OnChip, plan_layer, plan_network
 from logaccel.quantization import layer_architectures, quantize_network
@@ -68,6 +69,20 @@ def test_dram_bits_drop_by_exactly_what_stays(tiled: TiledLayer, pick: int) -> N
         # Every finished word is written once, into one scratchpad or the other, and read for DRAM if it goes there.
         assert after.handed.write_words + after.ofmap.write_words == prod(tiled.layer.ofmap_shape(tiled.batch))
         assert after.ofmap.read_words == after.ofmap.write_words == after.dram_ofmap.write_words
+
+
+@given(tiled=handed_layers(), dram=DRAMS, size=st.integers(60, 400), waiting=st.integers(1, 100))
+@settings(max_examples=60, deadline=None)
+def test_maps_that_wait_leave_as_much_less_room(tiled: TiledLayer, dram: ChannelDram, size: int, waiting: int) -> None:
+    """A layer beside maps of so many bytes runs as in a scratchpad that is as much smaller."""
+    found: list[MappedLayer | None] = []
+    for pad, there in ((size + waiting, 8 * waiting), (size, 0)):
+        try:
+            one = replace(tiled, waiting_bits=there)
+            found.append(map_layer(one, memory_of((pad, 300, 300), dram, objective="cycles")))
+        except ConfigError:
+            found.append(None)  # fits neither
+    assert found[0] == found[1]
 
 
 def best_of_all_ways(machine: Architecture, objective: Objective) -> float:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import chain, combinations, product
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -390,3 +391,20 @@ def test_reports_say_which_maps_stay() -> None:
     said = mapping.summary()
     assert said.count("other maps, kept on chip: 288 B") == 1
     assert "maps that stay on chip:\n  c1: 288 B, for c2, c3\n" in said
+
+
+@pytest.mark.parametrize("name", ["lenet", "cifar10_quick", "squeezenet11"])
+def test_of_trained_networks_only_input_filters_and_result_cross_the_channel(name: str, shared_data: Path) -> None:
+    pytest.importorskip("onnx")
+    from logaccel.model.onnx_import import load_onnx
+
+    network = load_onnx(shared_data / "networks" / f"{name}.onnx").graph
+    machine = arch(2**22, filter={"bytes": 2**22}, ofmap={"bytes": 2**22})
+    tensors = quantize_graph(network, machine)
+    filters = sum(8 * prod((layer.out_channels, layer.in_channels, *layer.kernel)) for layer in network.layers)
+    result = simulate(network, machine)
+    assert result.traffic is not None and result.traffic.dram_filter.bits == filters
+    assert result.traffic.dram_ofmap.bits == prod(network.shapes[network.output]) * tensors[network.output].bits
+    first = result.layers[0].traffic  # rows of the input that two blocks need come twice
+    assert first is not None and first.dram_ifmap.bits == result.traffic.dram_ifmap.bits
+    assert len(result.maps_on_chip) == sum(not isinstance(node, Reshape) for node in network.nodes) - 1

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from logaccel.errors import ConfigError
 from logaccel.schedule.steps import Step, Steps
 
-MOST_WAYS = 256  # sets of maps on chip after a step that the search goes on with
+MOST_WAYS = 64  # sets of maps on chip after a step that the search goes on with
 
 StepCost = Callable[[Step, frozenset[str]], float]  # with these maps on chip; ConfigError where it cannot run
 
