@@ -12,7 +12,7 @@ from memory_cases import DRAMS, memory_of, some_mapping, tiled_layers
 from logaccel.arch import ChannelDram, Dataflow, PEArray, load_arch
 from logaccel.errors import ConfigError
 from logaccel.memory.mapper import evaluate
-from logaccel.memory.tiles import Mapping, TiledLayer, stored_span
+from logaccel.memory.tiles import Mapping, TiledLayer, most_stored, stored_span
 from logaccel.memory.timing import SteadyChannel, TileWork, tile_spans, time_tiles
 from logaccel.schedule.cycles import compute_cycles
 from logaccel.schedule.folds import plan_folds
@@ -171,6 +171,20 @@ def test_a_block_of_columns_reads_what_its_taps_need() -> None:
     assert layer.out_size == (1, 5)
     read = {(0, 2): (0, 6), (2, 4): (3, 10), (4, 5): (7, 12), (0, 5): (0, 12), (3, 4): (5, 10)}
     assert {block: stored_span(layer, 1, block) for block in read} == read
+
+
+@given(tiled=tiled_layers(), pick=st.integers(0, 10_000))
+def test_a_scratchpad_holds_twice_the_largest_tile_and_no_more(tiled: TiledLayer, pick: int) -> None:
+    mapping = some_mapping(tiled, pick)
+    works, need = list(tiled.tiles(mapping)), tiled.footprint_bits(mapping)
+    assert need["ifmap"] == 2 * max(work.ifmap_read_bits for work in works)
+    assert need["filter"] == 2 * max(work.filter_read_bits for work in works)
+
+
+def test_of_two_blocks_each_sees_the_padding_at_its_own_side() -> None:
+    """8 rows in halves, 3 × 3 with padding 1: taps reach rows −1 … 4 and 3 … 8, of which five are in the map."""
+    layer = Layer(name="a", in_channels=1, out_channels=1, in_size=(8, 8), kernel=(3, 3), padding=(1, 1, 1, 1))
+    assert [int(most_stored(layer, 0, size)) for size in (8, 4, 3, 2, 1)] == [8, 5, 5, 4, 3]
 
 
 @given(tiled=tiled_layers())

@@ -291,14 +291,18 @@ def stored_span(layer: Layer, axis: int, block: Block) -> Block:
 
 
 def most_stored(layer: Layer, axis: int, sizes: Any) -> Any:
-    """Return how many ifmap rows or columns a block of so many ofmap rows or columns needs at most."""
-    most = np.minimum(layer.in_size[axis], _reach(layer, axis, sizes))
-    return most if axis == 0 else np.where(sizes == layer.out_size[1], layer.in_size[1], most)
+    """Return how many ifmap rows or columns the blocks of an axis cut in so many need at most.
+
+    Not always the reach of a block: of two blocks each one sees the padding at its own side.
+    """
+    kinds, which = np.unique(sizes, return_inverse=True)
+    most = [max(run.body.stored for run in axis_runs(layer, axis, int(size))) for size in kinds]  # type: ignore[union-attr]
+    return np.array(most, dtype=np.int64)[which].reshape(np.shape(sizes))
 
 
-def _reach(layer: Layer, axis: int, sizes: Any) -> Any:
+def _reach(layer: Layer, axis: int, size: int) -> int:
     """Return the distance from the first to after the last ifmap row or column of a block, padding included."""
-    return (sizes - 1) * layer.stride[axis] + layer.dilation[axis] * (layer.kernel[axis] - 1) + 1
+    return (size - 1) * layer.stride[axis] + layer.dilation[axis] * (layer.kernel[axis] - 1) + 1
 
 
 def _runs(size: int, step: int) -> Runs[int]:
