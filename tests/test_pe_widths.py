@@ -5,6 +5,7 @@ import math
 import random
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import cache
 
 import oracle
 import pytest
@@ -40,6 +41,7 @@ def with_settings(pe: PE, **settings: object) -> PE:
     return type(pe).model_validate(pe.model_dump() | settings)
 
 
+@cache  # six tests ask for the same
 def words(pe: PE, a_format: Format, w_format: Format) -> dict[tuple[int, int], int]:
     """Return the accumulated word of every pair of codes, by the oracle."""
     codes = itertools.product(oracle.all_codes(a_format), oracle.all_codes(w_format))
