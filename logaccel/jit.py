@@ -6,12 +6,14 @@ carries a hash of every file that a kernel could see (KERNEL_ROOMS): a stale ker
 """
 
 import hashlib
+import inspect
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+import llvmlite.binding
 import numba
 import numpy as np
 from numba.extending import intrinsic
@@ -150,6 +152,43 @@ shift_left: Callable[[Any, Any], Any] = _interpreted_left if numba.config.DISABL
 shift_right: Callable[[Any, Any], Any] = _interpreted_right if numba.config.DISABLE_JIT else intrinsic(_compiled_right)
 
 float_bits: Callable[[Any], Any] = _interpreted_bits if numba.config.DISABLE_JIT else intrinsic(_compiled_bits)
+
+
+def emitted_kernel(emit: Callable[..., None], plain: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a kernel made of the very instructions that emit(builder, …) writes, or `plain` where nothing compiles.
+
+    Of an array `emit` gets a pointer to its first element, of an integer its 64 bits; it leaves the builder where the
+    caller's instructions follow. Arrays are contiguous.
+    """
+    if numba.config.DISABLE_JIT:
+        return plain
+
+    def compiled(_: Any, *arguments: Any) -> Any:
+        kinds = [own if isinstance(own, numba.types.Array) else numba.types.int64 for own in arguments]
+
+        def generate(context: Any, builder: Any, __: Any, values: Any) -> Any:
+            arrays = [isinstance(kind, numba.types.Array) for kind in kinds]
+            emit(builder, *(
+                context.make_array(kind)(context, builder, value).data if array else value
+                for kind, value, array in zip(kinds, values, arrays, strict=True)
+            ))  # fmt: skip
+            return context.get_dummy_value()
+
+        return numba.types.void(*kinds), generate
+
+    # The parameters are those of `plain`: numba asks for them by name.
+    own = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    named = [own, *(one.replace(annotation=own.empty) for one in inspect.signature(plain).parameters.values())]
+    compiled.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
+    return cast(Callable[..., Any], intrinsic(compiled))
+
+
+def host_registers() -> tuple[int, int]:
+    """Return the bytes of a vector register and how many there are, of the machine that kernels are compiled for."""
+    features = llvmlite.binding.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 64, 32
+    return (32, 16) if features.get("avx") else (16, 32 if features.get("neon") else 16)
 
 
 def thread_count() -> int:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from logaccel.engine.blas import FLOAT32_EXACT, FLOAT64_EXACT, FloatFactors
 from logaccel.engine.factors import factors_of
-from logaccel.engine.kernels_direct import DEPTH, Walk, Weights, run_exact
+from logaccel.engine.kernels_direct import CodeBytes, Weights, run_exact
 from logaccel.engine.kernels_lane import Lane
-from logaccel.engine.layout import lay_out, pack_blocks
+from logaccel.engine.kernels_rows import Shape, Walk
+from logaccel.engine.layout import kernel_factors, lay_out, pack_blocks
 from logaccel.engine.lowering import group_filters
 from logaccel.engine.post import bias_words
 from logaccel.errors import TraceError
@@ -27,6 +28,7 @@ from logaccel.workload import Layer
 
 Words = NDArray[np.int64]
 MOST_WEIGHTS = 2**22  # factors of one layer: they stay in memory
+_STEP = 4  # of the ends of spans
 _SHORTEST_SPAN = 8  # mean k: with shorter ones float64 is faster
 _FRACTION_BITS: dict[type, int] = {np.int32: 23, np.int64: MANTISSA_BITS}  # of the float as wide as a total
 _EXPONENT_BIAS: dict[type, int] = {np.int32: 127, np.int64: 1023}
@@ -49,10 +51,10 @@ class DirectLayer:
     def __init__(self, layer: Layer, factors: FloatFactors, weights: Weights, lane: Lane, spec: LaneSpec) -> None:
         """Take what `direct_layer` prepared."""
         self.layer, self.factors, self.weights, self.lane, self.spec = layer, factors, weights, lane, spec
-        self.tables = factors.tables()
+        self.tables = kernel_factors(*factors.tables())
         narrow = weights.packed.dtype == np.float32
         self.zero: NDArray[Any] = np.empty(0, np.int32 if narrow else np.int64)
-        self.thresholds = _thresholds(spec, lane.fraction_bits)
+        self.carries = _carries(spec, lane.fraction_bits)
         self.walks: dict[int, tuple[Walk, Weights]] = {}
 
     @property
@@ -62,17 +64,19 @@ class DirectLayer:
 
     def run(self, ifmap: Codes, residual: Codes | None = None) -> tuple[Codes, int]:
         """Return the ofmap's codes [N, M, P, Q] (or [N, M]) and how many of them are at the ends of the format."""
-        layer, batch, own = self.layer, len(ifmap), self.spec.output
+        layer, batch = self.layer, len(ifmap)
         walk, weights = self._walk(batch)
-        maps = _kernel_codes(ifmap).reshape(batch, layer.in_channels, *layer.in_size)
-        added = np.empty(0, np.int32) if residual is None else _kernel_codes(residual).reshape(-1)
-        out: Codes = np.empty(batch * layer.out_channels * layer.out_size[0] * layer.out_size[1], np.int32)
-        saturated = run_exact(maps, self.tables, walk, weights, self.lane, self.thresholds, self.zero, added, out)
-        return out.astype(own.code_dtype, copy=False).reshape(layer.ofmap_shape(batch)), int(saturated)
+        shape = Shape(layer.in_channels, *layer.in_size, layer.groups)
+        out: Codes = np.empty(layer.ofmap_shape(batch), self.spec.output.code_dtype)
+        added = _bytes(out[:0] if residual is None else residual)
+        saturated = run_exact(
+            _bytes(ifmap), shape, self.tables, walk, weights, self.lane, self.carries, added, self.zero, _bytes(out)
+        )
+        return out, int(saturated)
 
     def _walk(self, batch: int) -> tuple[Walk, Weights]:
         if batch not in self.walks or self.walks[batch][0].workers != thread_count():
-            walk, at = lay_out(self.layer, self.tables[0].shape[0], batch)
+            walk, at = lay_out(self.layer, len(self.tables.rules), batch)
             self.walks = {batch: (walk, self.weights._replace(at=at))}  # the last alone: a batch more is a rest
         return self.walks[batch]
 
@@ -158,30 +162,32 @@ def _lane(total: type[np.signedinteger[Any]], lsb: int, bias: Words, spec: LaneS
     )  # fmt: skip
 
 
-def _thresholds(spec: LaneSpec, fraction_bits: int) -> tuple[int, ...]:
-    """Return the encoder's thresholds in so many fraction bits, always eight: those added are out of reach."""
-    output, scaled = spec.output, []
+def _carries(spec: LaneSpec, fraction_bits: int) -> tuple[int, ...]:
+    """Return 2^fraction_bits less each of the encoder's thresholds, always eight: those added carry nothing."""
+    output, carries = spec.output, []
     if not isinstance(output, LinearFormat):
         found = fraction_thresholds(output.steps_per_octave, output.rounding, spec.round_bits)
-        scaled = [int(threshold) << (fraction_bits - spec.round_bits) for threshold in found]
-    return (*scaled, *[2**fraction_bits] * (MOST_STEPS - len(scaled)))
+        carries = [2**fraction_bits - (int(own) << (fraction_bits - spec.round_bits)) for own in found]
+    return (*carries, *[0] * (MOST_STEPS - len(carries)))
 
 
 def _spans(reach: NDArray[np.float64], limit: int) -> Words | None:
-    """Return the ends of spans of k, multiples of four, whose sums all stay below the limit; reach[group, m, k]."""
-    padded = np.pad(reach, ((0, 0), (0, 0), (0, -reach.shape[2] % DEPTH)))
-    steps = padded.reshape(-1, padded.shape[2] // DEPTH, DEPTH).sum(axis=2)
+    """Return the ends of spans of k, in steps of four, whose sums all stay below the limit; reach[group, m, k]."""
+    reduction = reach.shape[2]
+    padded = np.pad(reach, ((0, 0), (0, 0), (0, -reduction % _STEP)))
+    steps = padded.reshape(-1, padded.shape[2] // _STEP, _STEP).sum(axis=2)
     if float(steps.max()) > limit:
         return None
     ends, sums = [], np.zeros(len(steps))
     for step in range(steps.shape[1]):
         sums = sums + steps[:, step]
         if float(sums.max()) > limit:
-            ends.append(step * DEPTH)
+            ends.append(step * _STEP)
             sums = steps[:, step]
-    return np.array([*ends, padded.shape[2]], np.int64)
+    return np.array([*ends, reduction], np.int64)
 
 
-def _kernel_codes(codes: Codes) -> Codes:
-    """Return codes in the one type that the kernels read: each further one would be compiled for ten seconds."""
-    return np.ascontiguousarray(codes, np.int32)
+def _bytes(codes: Codes) -> CodeBytes:
+    """Return codes as the kernels read them: bytes, whose width is told apart there."""
+    flat = np.ascontiguousarray(codes, np.int32 if codes.dtype.itemsize > 4 else None).reshape(-1)
+    return CodeBytes(flat.view(np.int8), flat.itemsize)

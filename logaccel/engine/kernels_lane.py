@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logaccel.formats.encode import Codes
-from logaccel.jit import float_bits, kernel, shift_left, shift_right
+from logaccel.jit import float_bits, inlined_kernel, kernel, shift_right
 
 Sums = NDArray[np.signedinteger[Any]]
 Places = NDArray[np.int64]
+
+_COUNTED = 128  # codes whose count fits eight bits
 
 
 class Lane(NamedTuple):
@@ -38,30 +40,61 @@ class Lane(NamedTuple):
 
 @kernel
 def to_log(
-    totals: Sums, tile: tuple[int, int, int], lane: Lane, first: int, thresholds: tuple[int, ...], real: Any
+    totals: Sums, tile: tuple[int, int, int], lane: Lane, first: int, carries: tuple[int, ...], real: Any
 ) -> None:
     """Replace totals[m, i] by the log codes of totals + bias[first + m].
 
-    tile: channels, places, places from one channel to the next. real: any array of floats as wide as a total.
+    tile: channels, places, places from one channel to the next. carries: 2^(fraction bits) less each threshold of the
+    encoder, eight of them. real: any array of floats as wide as a total.
     """
-    unit, single = totals.dtype.type, real.dtype.type
-    bits, beyond = unit(lane.fraction_bits), unit(lane.fraction_bits + 1)
-    lowest, steps, offset = unit(lane.lowest), unit(lane.steps), unit(lane.offset)
-    low, high, zero = unit(lane.low), unit(lane.high), unit(0)
+    # Each number of steps has a loop of its own: that of base 2 adds once where base 2^(1/8) adds eight times.
+    if lane.steps == 1:
+        _to_log(totals, tile, lane, first, carries[:1], real)
+    elif lane.steps == 2:
+        _to_log(totals, tile, lane, first, carries[:2], real)
+    elif lane.steps == 4:
+        _to_log(totals, tile, lane, first, carries[:4], real)
+    else:
+        _to_log(totals, tile, lane, first, carries, real)
+
+
+@kernel
+def _to_log(
+    totals: Sums, tile: tuple[int, int, int], lane: Lane, first: int, carries: tuple[int, ...], real: Any
+) -> None:
+    unit = totals.dtype.type
+    lowest, low, high, zero = unit(lane.lowest), unit(lane.low), unit(lane.high), unit(0)
+    bits, offset = unit(lane.fraction_bits), unit(lane.offset)
     for m in range(tile[0]):
         start, bias = np.uint64(m * tile[2]), unit(lane.bias[first + m])
-        for i in range(np.uint64(tile[1])):
-            value: Any = max(unit(totals[start + i] + bias), lowest)
-            magnitude = unit(-value) if value < zero else value
-            kept = unit(magnitude & unit(~shift_right(magnitude, beyond)))
-            raw: Any = float_bits(single(kept))
-            octave = shift_right(raw, bits)  # biased; 0 for zero
-            fraction = unit(raw - shift_left(octave, bits))
-            code: Any = unit(unit(octave * steps) + offset)
-            for threshold in thresholds:
-                code = unit(code + unit(fraction >= unit(threshold)))
-            code = max(min(code, high), zero) if magnitude > zero else zero
-            totals[start + i] = max(unit(-code) if value < zero else code, low)
+        if lowest == zero:
+            for i in range(np.uint64(tile[1])):
+                value: Any = max(unit(totals[start + i] + bias), zero)
+                code: Any = unit(_steps_of(value, bits, carries, totals, real) + offset)
+                totals[start + i] = max(min(code, high), zero) if value > zero else zero
+        else:
+            for i in range(np.uint64(tile[1])):
+                value = max(unit(totals[start + i] + bias), lowest)
+                magnitude: Any = unit(-value) if value < zero else value
+                code = unit(_steps_of(magnitude, bits, carries, totals, real) + offset)
+                code = max(min(code, high), zero) if magnitude > zero else zero
+                totals[start + i] = max(unit(-code) if value < zero else code, low)
+
+
+@inlined_kernel
+def _steps_of(magnitude: Any, bits: Any, carries: tuple[int, ...], totals: Sums, real: Any) -> Any:
+    """Return B · octave (biased) + how many of the B thresholds of an octave the fraction reaches.
+
+    Adding 2^bits less a threshold to octave and fraction, as they stand in the float, carries into the octave where
+    the fraction reaches the threshold: the sum of B such octaves is what is wanted.
+    """
+    unit, single = totals.dtype.type, real.dtype.type
+    kept = unit(magnitude & unit(~shift_right(magnitude, unit(bits + unit(1)))))
+    raw: Any = float_bits(single(kept))
+    steps: Any = unit(0)
+    for carry in carries:
+        steps = unit(steps + shift_right(unit(raw + unit(carry)), bits))
+    return steps
 
 
 @kernel
@@ -80,9 +113,12 @@ def to_linear(totals: Sums, tile: tuple[int, int, int], lane: Lane, first: int) 
 @kernel
 def count_ends(codes: Codes, first: int, end: int, low: int, high: int) -> int:
     """Return how many of codes[first … end − 1] are the largest or, where there are negative ones, the smallest."""
-    found: Any = 0
     unit = codes.dtype.type
+    found: Any = 0
     top, bottom = unit(high), unit(low if low < 0 else -1)
-    for i in range(np.uint64(first), np.uint64(end)):
-        found += np.int64((codes[i] >= top) | (codes[i] <= bottom))
+    for block in range(first, end, _COUNTED):
+        own: Any = np.uint8(0)  # as narrow as codes: a vector holds many
+        for i in range(np.uint64(block), np.uint64(min(block + _COUNTED, end))):
+            own = np.uint8(own + np.uint8((codes[i] >= top) | (codes[i] <= bottom)))
+        found += np.int64(own)
     return int(found)

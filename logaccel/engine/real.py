@@ -1,16 +1,16 @@
 """A layer of real values by direct convolution: the bits of `trace.reference`, several times as fast."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from logaccel.engine.direct import MOST_WEIGHTS
 from logaccel.engine.kernels_direct import Weights, run_real
-from logaccel.engine.layout import lay_out, pack_blocks
+from logaccel.engine.kernels_rows import Shape
+from logaccel.engine.layout import kernel_factors, lay_out, pack_blocks
 from logaccel.trace import Tensor
 from logaccel.trace.reference import reference_ofmap
 from logaccel.workload import Layer
 
-_NONE: NDArray[np.int64] = np.empty(0, np.int64)
+_FACTORS = kernel_factors(np.empty((1, 0)), 0)  # a value is its own
 
 
 class RealLayer:
@@ -22,7 +22,8 @@ class RealLayer:
         self.weights: Weights | None = None
         if filters.size <= MOST_WEIGHTS:
             planes = filters.reshape(layer.groups, layer.out_channels // layer.groups, -1)
-            self.weights = Weights(pack_blocks(planes, np.float64), _NONE, _NONE, layer.groups, planes.shape[1])
+            ends, packed = np.array([planes.shape[2]], np.int64), pack_blocks(planes, np.float64)
+            self.weights = Weights(packed, ends, ends, layer.groups, planes.shape[1])
 
     def run(self, ifmap: Tensor, residual: Tensor | None = None) -> Tensor:
         """Return the ofmap: Σ_k + bias in float64, in the order of k, rounded once to float32; residual; ReLU."""
@@ -33,9 +34,10 @@ class RealLayer:
             total = ofmap if residual is None else ofmap + residual
             return np.maximum(total, 0) if layer.relu else total
         walk, at = lay_out(layer, 1, batch)
-        maps = np.ascontiguousarray(ifmap, np.float32).reshape(batch, layer.in_channels, *layer.in_size)
+        values = np.ascontiguousarray(ifmap, np.float32).reshape(-1)
+        shape = Shape(layer.in_channels, *layer.in_size, layer.groups)
         added = np.empty(0, np.float32) if residual is None else np.ascontiguousarray(residual, np.float32).reshape(-1)
         out = np.empty(layer.ofmap_shape(batch), np.float32)
-        bias, tables = self.bias.astype(np.float64), (np.empty((1, 0)), 0)
-        run_real(maps, tables, walk, self.weights._replace(at=at), bias, layer.relu, added, out.reshape(-1))
+        weights, bias = self.weights._replace(at=at), self.bias.astype(np.float64)
+        run_real(values, shape, _FACTORS, walk, weights, bias, layer.relu, added, out.reshape(-1))
         return out
