@@ -5,7 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from logaccel.jit import parallel_kernel, parallel_range
+from logaccel.jit import kernel, parallel_kernel, parallel_range
+
+_TWO = np.uint64(2)
 
 
 class Windows(NamedTuple):
@@ -25,6 +27,7 @@ class Windows(NamedTuple):
 def largest_of_windows(maps: NDArray[Any], windows: Windows, out: NDArray[Any]) -> None:
     """Set out[map, p, q] to the largest element of each window of maps[map, h, w]; every window holds one."""
     _, high, wide = maps.shape
+    flat, values = out.reshape(-1), maps.reshape(-1)
     for own in parallel_range(maps.shape[0]):
         line = np.empty(wide, maps.dtype)
         for p in range(out.shape[1]):
@@ -32,22 +35,44 @@ def largest_of_windows(maps: NDArray[Any], windows: Windows, out: NDArray[Any]) 
             for r in range(windows.high):
                 h = p * windows.step_down - windows.top + r * windows.apart_down
                 if 0 <= h < high:
-                    if not started:
-                        for w in range(wide):
-                            line[w] = maps[own, h, w]
-                        started = True
+                    row = np.uint64((own * high + h) * wide)
+                    if started:
+                        for w in range(np.uint64(wide)):
+                            line[w] = max(line[w], values[row + w])
                     else:
-                        for w in range(wide):
-                            line[w] = max(line[w], maps[own, h, w])
-            for q in range(out.shape[2]):
-                w0 = q * windows.step_right - windows.left
-                first = 0 if w0 >= 0 else (-w0 + windows.apart_right - 1) // windows.apart_right
-                largest = line[w0 + first * windows.apart_right]
-                for s in range(first + 1, windows.wide):
-                    w = w0 + s * windows.apart_right
-                    if w < wide:
-                        largest = max(largest, line[w])
-                out[own, p, q] = largest
+                        for w in range(np.uint64(wide)):
+                            line[w] = values[row + w]
+                    started = True
+            first = (own * out.shape[1] + p) * out.shape[2]
+            _largest_of_line(line, windows, flat[first : first + out.shape[2]])
+
+
+@kernel
+def _largest_of_line(line: NDArray[Any], windows: Windows, out: NDArray[Any]) -> None:
+    """Set out[q] to the largest element of line[w] in each window: tap by tap, so that windows side by side go together.
+
+    Every window holds one: the smallest of the line may stand in the others' place.
+    """
+    step, wide = windows.step_right, line.size
+    lowest = line[0]
+    for w in range(wide):
+        lowest = min(lowest, line[w])
+    for q in range(out.size):
+        out[q] = lowest
+    for s in range(windows.wide):
+        place = s * windows.apart_right - windows.left
+        begin = max((-place + step - 1) // step, 0)
+        count = np.uint64(max(min((wide - place + step - 1) // step, out.size) - begin, 0))
+        source, target = np.uint64(begin * step + place), np.uint64(begin)
+        if step == 1:
+            for i in range(count):
+                out[target + i] = max(out[target + i], line[source + i])
+        elif step == 2:
+            for i in range(count):
+                out[target + i] = max(out[target + i], line[source + _TWO * i])
+        else:
+            for i in range(count):
+                out[target + i] = max(out[target + i], line[source + np.uint64(step) * i])
 
 
 @parallel_kernel
