@@ -49,7 +49,7 @@ def largest_of_windows(maps: NDArray[Any], windows: Windows, out: NDArray[Any]) 
 
 @kernel
 def _largest_of_line(line: NDArray[Any], windows: Windows, out: NDArray[Any]) -> None:
-    """Set out[q] to the largest element of line[w] in each window: tap by tap, so that windows side by side go together.
+    """Set out[q] to the largest element of line[w] in each window: tap by tap, windows side by side together.
 
     Every window holds one: the smallest of the line may stand in the others' place.
     """
