@@ -9,21 +9,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_cases import IDEAL, WAYS, memory_of, some_mapping, tiled_layers
+from memory_cases import IDEAL, WAYS, handed_layers, memory_of, some_mapping, tiled_layers
 from test_dram import CLOCKS, Machine
 
-from logaccel.arch import BankedDram, load_arch
+from logaccel.arch import BankedDram, Objective, load_arch
 from logaccel.dram import Clocks, device
 from logaccel.dram.kernel import new_state, transfer
 from logaccel.memory.banked import BankedChannel, RowCounts, least_transfers
 from logaccel.memory.banked_bound import BankedBound
+from logaccel.memory.banked_tiles import BankedTiles
 from logaccel.memory.choices import choices
-from logaccel.memory.loops import flatten
-from logaccel.memory.mapper import candidates, evaluate, fits, map_layer
+from logaccel.memory.loops import convert, flatten
+from logaccel.memory.mapper import candidates, evaluate, fits, rank_mappings
 from logaccel.memory.places import Layout, Place, Runs, places
 from logaccel.memory.space import Space
 from logaccel.memory.tiles import Mapping, TiledLayer
 from logaccel.memory.timing import TileWork, tile_spans, waits
+from logaccel.memory.waits import tile_works
 from logaccel.simulation import simulate
 from logaccel.workload import load_network
 
@@ -235,14 +237,52 @@ def test_no_mapping_beats_the_bound_of_its_transfers(tiled: TiledLayer, clocks: 
             assert found.dram_rows is not None
 
 
-@given(tiled=tiled_layers(), name=st.sampled_from(["ddr4_2400", "lpddr4_3200"]), sizes=st.integers(60, 400))
-@settings(max_examples=10, deadline=None)
-def test_the_mapper_finds_the_best_on_banks(tiled: TiledLayer, name: str, sizes: int) -> None:
-    memory = memory_of((sizes,) * 3, BankedDram(kind="banked", device=name), objective="cycles")
+@given(tiled=handed_layers(), clocks=CLOCKS, pick=st.integers(0, 10_000), mhz=st.sampled_from([333.3, 500.0, 1700.0]))
+@settings(max_examples=60, deadline=None)
+def test_tiles_in_a_kernel_equal_tiles_one_by_one(tiled: TiledLayer, clocks: Clocks, pick: int, mhz: float) -> None:
+    tiled = replace(tiled, clock_mhz=mhz)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(device.Device, "clocks", clocks)
+        timed = BankedTiles(tiled, BANKED)
+        for mapping in {some_mapping(tiled, pick + step) for step in (0, 17, 234)}:
+            channel = BankedChannel(tiled, mapping, BANKED)
+            total, dram, drain = waits(tile_spans(tiled.tiles(mapping), channel))
+            works = convert(tiled.loops(mapping), tiled.work)
+            assert timed.elapsed(mapping, works) == ((total, dram, drain), channel.rows)
+            assert timed.elapsed(mapping, works, total)[0].total == total
+            for short in (total - 1, total // 2, 0):
+                assert short < timed.elapsed(mapping, works, short)[0].total <= total  # a bound, no more
+
+
+@given(
+    tiled=handed_layers(), name=st.sampled_from(["ddr4_2400", "lpddr4_3200"]), sizes=st.integers(60, 400),
+    ways=st.one_of(st.just(IDEAL), WAYS), objective=st.sampled_from(["cycles", "traffic"]),
+)  # fmt: skip
+@settings(max_examples=15, deadline=None)
+def test_the_mapper_finds_the_best_on_banks(
+    tiled: TiledLayer, name: str, sizes: int, ways: Any, objective: Objective
+) -> None:
+    dram = BankedDram(kind="banked", device=name)
+    memory = memory_of((sizes,) * 3, dram, ways, objective=objective)
+
+    def cost(mapping: Mapping) -> tuple[int, int]:
+        works = list(tile_works(tiled, mapping, memory))
+        bits = sum(work.read_bits + work.write_bits for work in works)
+        cycles = waits(tile_spans(works, BankedChannel(tiled, mapping, dram)))[0]
+        return (cycles, bits) if objective == "cycles" else (bits, cycles)
+
     fitting = [mapping for mapping in candidates(tiled) if fits(tiled, mapping, memory)]
     if fitting:
-        best = min(evaluate(tiled, mapping, memory).total_cycles for mapping in fitting)
-        assert map_layer(tiled, memory).total_cycles == best
+        costs = sorted(
+            cost(mapping) for mapping in fitting if mapping.order == "channels" or both_orders(tiled, mapping)
+        )
+        found = rank_mappings(tiled, memory, places=2)
+        assert [entry.cost(objective) for entry in found] == costs[:2]
+
+
+def both_orders(tiled: TiledLayer, mapping: Mapping) -> bool:
+    """Return whether the two orders run different tiles."""
+    return list(tiled.tiles(mapping)) != list(tiled.tiles(replace(mapping, order="channels")))
 
 
 def test_alexnet_on_ddr4_keeps_its_words_and_says_what_its_rows_met() -> None:

@@ -91,27 +91,46 @@ def move_run(clocks: Numbers, state: Numbers, banks: Numbers, burst: int, last: 
 
 
 @kernel
+def begin(clocks: Numbers, state: Numbers, banks: Numbers, start: int) -> int:
+    """Make the channel ready for a transfer from a clock on, and return when it is."""
+    while state[DUE] <= start:
+        refresh(clocks, state, banks, max(state[SLOT], state[DUE]))
+    state[SLOT] = max(state[SLOT], start)
+    return state[SLOT]
+
+
+@kernel
+def move_blocks(clocks: Numbers, state: Numbers, banks: Numbers, blocks: Numbers, write: bool, end: int) -> int:
+    """Move blocks one after another, of a transfer whose data ended so far at `end`; return when they end now."""
+    for block in range(blocks.shape[0]):
+        bits = blocks[block, BITS]
+        if bits > 0:
+            for outer in range(blocks[block, OUTER_COUNT]):
+                for inner in range(blocks[block, COUNT]):
+                    first = blocks[block, FIRST] + outer * blocks[block, OUTER_STRIDE] + inner * blocks[block, STRIDE]
+                    last = (first + bits - 1) // clocks[BURST_BITS]
+                    end = move_run(clocks, state, banks, first // clocks[BURST_BITS], last, write)
+    return end
+
+
+@kernel
+def finish(state: Numbers, end: int, write: bool) -> int:
+    """End a transfer with its last data and return when that is."""
+    state[SLOT] = end
+    if write:
+        state[WRITTEN] = end
+    return end
+
+
+@kernel
 def transfer(clocks: Numbers, state: Numbers, banks: Numbers, start: int, blocks: Numbers, write: bool) -> int:
     """Move blocks[i] = (first, bits, count, stride, outer count, outer stride) and return when the channel is free.
 
     That is when the last data has passed. Blocks of no bits are nothing; a run moves in the bursts that hold its bits.
     """
-    while state[DUE] <= start:
-        refresh(clocks, state, banks, max(state[SLOT], state[DUE]))
-    state[SLOT] = max(state[SLOT], start)
-    end = state[SLOT]
-    for block in range(blocks.shape[0]):
-        for outer in range(blocks[block, OUTER_COUNT]):
-            for inner in range(blocks[block, COUNT]):
-                first = blocks[block, FIRST] + outer * blocks[block, OUTER_STRIDE] + inner * blocks[block, STRIDE]
-                bits = blocks[block, BITS]
-                if bits > 0:
-                    last = (first + bits - 1) // clocks[BURST_BITS]
-                    end = move_run(clocks, state, banks, first // clocks[BURST_BITS], last, write)
-    state[SLOT] = end
-    if write:
-        state[WRITTEN] = end
-    return end
+    end = begin(clocks, state, banks, start)
+    end = move_blocks(clocks, state, banks, blocks, write, end)
+    return finish(state, end, write)
 
 
 def new_state(clocks: Any) -> tuple[Numbers, Numbers, Numbers]:

@@ -4,7 +4,7 @@ The device has its own clock. A transfer begins with the device's clock at or af
 the first array cycle at or after its last data.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
@@ -14,10 +14,9 @@ import numpy as np
 from logaccel.arch import BankedDram, ChannelDram
 from logaccel.dram import Device, load_device
 from logaccel.memory.banked_bound import BankedBound
-from logaccel.memory.loops import Elapsed
 from logaccel.memory.places import Layout, Place, Runs, places
 from logaccel.memory.tiles import Mapping, TiledLayer
-from logaccel.memory.timing import TileWork, tile_spans, waits
+from logaccel.memory.timing import TileWork
 
 MOST_BITS_PER_CYCLE = 2**20
 
@@ -80,14 +79,6 @@ class BankedChannel:
             self._ahead.pop(self._next - 3, None)  # written back, if it had anything to write
             self._next += 1
         return self._ahead[tile]
-
-
-def time_banked(
-    tiled: TiledLayer, mapping: Mapping, works: Iterable[TileWork], dram: BankedDram
-) -> tuple[Elapsed, RowCounts]:
-    """Return the cycles of the array over all tiles, tile by tile, and what the device's rows met."""
-    channel = BankedChannel(tiled, mapping, dram)
-    return Elapsed(*waits(tile_spans(works, channel))), channel.rows
 
 
 def clock_ratio(device: Device, clock_mhz: float) -> Fraction:

@@ -39,6 +39,21 @@ class BankedBound:
         least = -(-bits // self._clock_bits) + (self.clocks.cl if read else self.clocks.cwl)
         return np.where(bits > 0, -(-least * self.ratio.denominator // self.ratio.numerator), 0)
 
+    def with_refresh(self, cycles: Counts) -> Counts:
+        """Return the least cycles until a channel has ended transfers that take so many by themselves.
+
+        Refreshes fall due every tREFI. All but those due after the last burst's turn are done by then, and no data
+        moves in the meantime. The rounding of what surrounds a refresh may hide two array cycles of it.
+        """
+        clocks, over, under = self.clocks, self.ratio.numerator, self.ratio.denominator
+        each = max(0, clocks.trfc * under // over - 2)
+        last = clocks.tras + clocks.twr + clocks.trtp + clocks.trp + clocks.trcd + clocks.twtr + clocks.trp_all
+        last += clocks.trfc + clocks.cl + clocks.cwl + 2 * clocks.burst  # from a burst's turn to its data, and more
+        ends = cycles
+        for _ in range(3):  # more time, more refreshes
+            ends = cycles + each * np.maximum(0, ((ends - 1) * over // under - last) // clocks.trefi)
+        return ends
+
     def as_bits(
         self, tiled: TiledLayer, kinds: Sequence[Map], channels: Counts, depths: Counts
     ) -> tuple[Counts, Counts, Counts]:

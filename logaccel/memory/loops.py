@@ -52,7 +52,7 @@ def flatten(runs: Runs[T]) -> Iterator[T]:
     """Yield every tile in the order in which it runs."""
     for body, count in runs:
         for _ in range(count):
-            if _is_runs(body):
+            if is_runs(body):
                 yield from flatten(body)  # type: ignore[arg-type]
             else:
                 yield body  # type: ignore[misc]
@@ -60,18 +60,18 @@ def flatten(runs: Runs[T]) -> Iterator[T]:
 
 def total(runs: Runs[T], of: Callable[[T], int]) -> int:
     """Return the sum of something over all tiles."""
-    sums = (times * (total(body, of) if _is_runs(body) else of(body)) for body, times in runs)  # type: ignore[arg-type]
+    sums = (times * (total(body, of) if is_runs(body) else of(body)) for body, times in runs)  # type: ignore[arg-type]
     return sum(sums)
 
 
 def convert(runs: Runs[T], to: Callable[[T], U]) -> Runs[U]:
     """Return the same loops with every tile replaced."""
-    return tuple(Run(convert(body, to) if _is_runs(body) else to(body), count) for body, count in runs)  # type: ignore[arg-type]
+    return tuple(Run(convert(body, to) if is_runs(body) else to(body), count) for body, count in runs)  # type: ignore[arg-type]
 
 
 def nest(runs: Runs[T], to: Callable[[T], Runs[U]]) -> Runs[U]:
     """Return the same loops with inner loops in place of every tile."""
-    return tuple(Run(nest(body, to) if _is_runs(body) else to(body), count) for body, count in runs)  # type: ignore[arg-type]
+    return tuple(Run(nest(body, to) if is_runs(body) else to(body), count) for body, count in runs)  # type: ignore[arg-type]
 
 
 def split_first(runs: Runs[T]) -> tuple[T, Runs[T]]:
@@ -79,13 +79,14 @@ def split_first(runs: Runs[T]) -> tuple[T, Runs[T]]:
     (body, count), rest = runs[0], runs[1:]
     if count > 1:
         rest = (Run(body, count - 1), *rest)
-    if not _is_runs(body):
+    if not is_runs(body):
         return body, rest  # type: ignore[return-value]
     first, inner = split_first(body)  # type: ignore[arg-type]
     return first, inner + rest
 
 
-def _is_runs(body: object) -> bool:
+def is_runs(body: object) -> bool:
+    """Return whether a body is inner runs, not a tile."""
     return isinstance(body, tuple) and bool(body) and isinstance(body[0], Run)
 
 
@@ -118,7 +119,7 @@ def _advance(state: State, elapsed: Elapsed, runs: Runs[TileCycles]) -> tuple[St
                     seen = {}
                     if done == count:
                         break
-            if _is_runs(body):
+            if is_runs(body):
                 state, elapsed = _advance(state, elapsed, body)  # type: ignore[arg-type]
             else:
                 state, elapsed = _tile(state, elapsed, body)  # type: ignore[arg-type]

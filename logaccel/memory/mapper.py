@@ -5,7 +5,7 @@ computes, and a bound of its cycles; mappings are timed in the order of what the
 left can be better.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import product
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from logaccel.arch import BankedDram, ChannelDram, FixedMapping, Memory, Objective
 from logaccel.errors import ConfigError
-from logaccel.memory.banked import RowCounts, least_transfers, time_banked
+from logaccel.memory.banked import RowCounts, least_transfers
 from logaccel.memory.banked_bound import BankedBound
+from logaccel.memory.banked_tiles import NO_LIMIT, BankedTiles
 from logaccel.memory.choices import Choices, choices, fixed_mapping
 from logaccel.memory.fill import fill_choices, pooled
-from logaccel.memory.loops import Elapsed, TileCycles, convert, flatten, time_loops, total
+from logaccel.memory.loops import Elapsed, TileCycles, convert, time_loops, total
 from logaccel.memory.priced import energies_pj
 from logaccel.memory.prices import LayerPrices
 from logaccel.memory.space import Space, check_size
@@ -150,13 +151,31 @@ def _searched(
     ranked: list[tuple[Cost, int, float]] = []
     for where in _by_cost(memory.objective, least, bits, _leaked(energy, least, prices)):
         index, own, moved = int(fitting[where]), float(energy[where]), int(bits[where])
-        bound = _cost(memory.objective, cycles := int(least[where]), moved, _leaked(own, cycles, prices))
-        if len(ranked) == places and (bound, index) > ranked[-1][:2]:
-            break  # nor can any that follows
-        cycles = timer.elapsed(space.mapping(index))[0].total
-        cost = _cost(memory.objective, cycles, moved, _leaked(own, cycles, prices))
-        ranked = sorted([*ranked, (cost, index, own)])[:places]
+
+        def rank(cycles: int, index: int = index, own: float = own, moved: int = moved) -> tuple[Cost, int]:
+            return _cost(memory.objective, cycles, moved, _leaked(own, cycles, prices)), index
+
+        least_cycles, most = int(least[where]), NO_LIMIT
+        if len(ranked) == places:
+            if rank(least_cycles) > ranked[-1][:2]:
+                break  # nor can any that follows
+            most = _most(rank, least_cycles, ranked[-1][:2])
+        cycles = timer.elapsed(space.mapping(index), most)[0].total
+        ranked = sorted([*ranked, (*rank(cycles), own)])[:places]
     return tuple(_mapped(space, space.mapping(index), prices, own) for _, index, own in ranked)
+
+
+def _most(rank: Callable[[int], tuple[Cost, int]], least: int, last: tuple[Cost, int]) -> int:
+    """Return the most cycles with which a mapping still ranks before the last one, as it does with `least`."""
+    step = 1
+    while rank(least + step) <= last:
+        least, step = least + step, 2 * step
+        if least > NO_LIMIT:
+            return NO_LIMIT
+    while step > 1:
+        step //= 2
+        least += step if rank(least + step) <= last else 0
+    return least
 
 
 def _cost(objective: Objective, cycles: int, bits: int, energy_pj: float) -> Cost:
@@ -213,12 +232,17 @@ class _Timer:
         self._tiled, self._memory = tiled, memory
         self._works: dict[Tile, TileWork] = {}
         self._cycles: dict[Tile, TileCycles] = {}
+        self._banked: BankedTiles | None = None
 
-    def elapsed(self, mapping: Mapping) -> tuple[Elapsed, RowCounts | None]:
-        """Return the array's cycles and what the DRAM's rows met: there every address counts, so every tile runs."""
+    def elapsed(self, mapping: Mapping, most: int = NO_LIMIT) -> tuple[Elapsed, RowCounts | None]:
+        """Return the array's cycles and what the DRAM's rows met: there every address counts, so every tile runs.
+
+        Of a mapping that takes more than `most` cycles perhaps only that it takes more.
+        """
         loops, dram = self._tiled.loops(mapping), self._memory.dram
         if isinstance(dram, BankedDram):
-            return time_banked(self._tiled, mapping, flatten(convert(loops, self.work)), dram)
+            self._banked = self._banked or BankedTiles(self._tiled, dram)
+            return self._banked.elapsed(mapping, convert(loops, self.work), most)
         return time_loops(convert(loops, lambda tile: self._in_cycles(tile, dram))), None
 
     def work(self, tile: Tile) -> TileWork:

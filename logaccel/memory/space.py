@@ -199,7 +199,10 @@ class Space:
         )
         writes = self.tiled.layer.groups * (self.maps.counts @ self._time(self._write) @ self.channels.counts.T)
         channel = self._read_cycles + writes[:, :, None, None]
-        return np.maximum(self.busy_cycles + opening + closing, np.maximum(channel, channel - hidden + last_tile))
+        ends, before_last = channel, channel - hidden
+        if isinstance(self.dram, BankedBound):
+            ends, before_last = self.dram.with_refresh(ends), self.dram.with_refresh(before_last)
+        return np.maximum(self.busy_cycles + opening + closing, np.maximum(ends, before_last + last_tile))
 
     @cached_property
     def _read_cycles(self) -> Counts:
