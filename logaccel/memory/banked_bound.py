@@ -101,6 +101,8 @@ class BankedBound:
         bursts = times * -(-bits // clocks.burst_bits)
         # Short runs may share a burst, and move it again each: bits alone tell how many rows there are at least.
         rows = np.maximum(-(-times * bits // row_bits), np.minimum(times, (times - 1) * stride // row_bits + 1))
+        # Runs so far apart that no row holds parts of two: each has as many rows as its bits fill.
+        rows = np.where(stride - bits >= row_bits, times * -(-bits // row_bits), rows)
         precharge = clocks.trp if clocks.trfc >= clocks.banks * clocks.trp else 0
         opening = np.maximum(0, rows - clocks.banks) * (clocks.trcd + precharge)
         return np.where(bits > 0, bursts * clocks.burst_bits + opening * self._clock_bits, 0)
