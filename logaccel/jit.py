@@ -9,7 +9,8 @@ import hashlib
 import inspect
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -194,3 +195,14 @@ def host_registers() -> tuple[int, int]:
 def thread_count() -> int:
     """Return how many threads parallel kernels use."""
     return int(numba.get_num_threads())
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let parallel kernels run on one thread: for many small arrays, that threads would only wait for each other."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)

@@ -353,7 +353,7 @@ def test_a_whole_calibration_survives_its_file(tmp_path: Path) -> None:
 def test_wrong_settings_are_refused() -> None:
     for settings, message in (
         ({"method": "best"}, "method must be one of max, percentile, least_squares, least_output_error, got 'best'"),
-        ({"channel_scales": "all"}, "channel_scales must be one of none, weights, batch_norm, got 'all'"),
+        ({"channel_scales": "all"}, "channel_scales must be one of none, weights, batch_norm, next_weights, got 'all'"),
         ({"weight_bits": 0.5}, "weight_bits must be 1 … 32 bits, got 0.5"),
         ({"percentile": 10.0}, "percentile must be 50 … 100, got 10.0"),
     ):

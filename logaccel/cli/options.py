@@ -111,7 +111,8 @@ PercentileOption = Annotated[
 ChannelScalesOption = Annotated[
     str,
     typer.Option(
-        help="powers of two by ofmap channel in the weights: none, weights or batch_norm", rich_help_panel=FORMATS
+        help="powers of two by ofmap channel in the weights: none, weights, batch_norm, next_weights",
+        rich_help_panel=FORMATS,
     ),
 ]
 WeightBitsOption = Annotated[

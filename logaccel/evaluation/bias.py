@@ -33,9 +33,10 @@ Floats = NDArray[np.float64]
 def corrected_biases(
     model: Model, arch: Architecture, formats: GraphFormats, images: Tensor
 ) -> dict[str, tuple[float, ...]]:
-    """Return the corrected bias of every layer, float32, written with as few digits as tell it."""
-    wanted = _float_means(model, images)
+    """Return the corrected bias of every layer, float32, in units of the trained model, few digits as tell it."""
     run = GraphRun(model, arch, formats, backend="kernel")  # prepares nothing that holds a bias
+    model = run.model
+    wanted = _float_means(model, images)
     live: dict[str, Codes] = {INPUT: encode(images, formats.tensors[INPUT])}
     biases = {}
     for node, gone in schedule(model.graph):
@@ -51,7 +52,8 @@ def corrected_biases(
                 found += np.ldexp(_channel_means(residual), lsb)
             bias = (model.parameters[node.name].bias + (wanted[node.name] - found)).astype(np.float32)
             run.stored[node.name] = Parameters(own.filter, scaled(bias, scales))
-            biases[node.name] = tuple(float(str(value)) for value in bias)
+            turned = tuple(-scale for scale in formats.next_scales.get(node.name, ())) or None
+            biases[node.name] = tuple(float(str(value)) for value in scaled(bias, turned))
             live[node.name] = run.lane(node, psum, inputs)
         else:
             live[node.name] = run.off_array(node, inputs)

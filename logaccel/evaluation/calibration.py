@@ -1,5 +1,6 @@
-"""Calibration: from a trained network and a few images to the formats of every tensor, in up to five steps.
+"""Calibration: from a trained network and a few images to the formats of every tensor, in up to six steps.
 
+balance    powers of two by channel that the next filters take back (`balance.py`); the rest sees the rescaled model
 words      by layer within a budget of bits (`budget.py`), or the architecture's
 scales     powers of two by ofmap channel (`channels.py`)
 ranges     max, percentile or least squared error of the tensor itself
@@ -15,11 +16,13 @@ from numpy.typing import NDArray
 
 from logaccel.arch import Architecture
 from logaccel.errors import ConfigError, TraceError
+from logaccel.evaluation.balance import choose_next_scales
 from logaccel.evaluation.bias import corrected_biases
 from logaccel.evaluation.budget import choose_words
 from logaccel.evaluation.channels import CHANNEL_SCALES, ChannelScales, choose_scales, scaled
 from logaccel.evaluation.float_network import FloatNetwork
 from logaccel.evaluation.formats import GraphFormats
+from logaccel.evaluation.next_scales import rescaled
 from logaccel.evaluation.output_error import output_errors
 from logaccel.formats import Format, LinearWord, LogWord
 from logaccel.formats.calibrate import best_fsr
@@ -88,6 +91,10 @@ def calibrate(
     method: one of the four, or a whole `Calibration`. A set is signed where one of its tensors may hold a negative.
     """
     chosen = method if isinstance(method, Calibration) else Calibration(method, percentile)
+    trained, next_scales = model, dict[str, tuple[int, ...]]()
+    if chosen.channel_scales == "next_weights":
+        next_scales = choose_next_scales(trained, images, lambda made: _ranges(made, arch, images, chosen, {}))
+        model = rescaled(trained, next_scales)
 
     def scales_for(arch: Architecture) -> dict[str, tuple[int, ...]]:
         views = layer_architectures(arch, model.graph.layers)
@@ -101,8 +108,9 @@ def calibrate(
     formats = replace(_ranges(model, own, images, chosen, scales), scales=scales, layers=layers)
     if chosen.method == "least_output_error":
         formats = _least_output_error(model, images, formats)
+    formats = replace(formats, next_scales=next_scales)
     if chosen.correct_bias:
-        formats = replace(formats, biases=corrected_biases(model, arch, formats, images))
+        formats = replace(formats, biases=corrected_biases(trained, arch, formats, images))
     return formats
 
 

@@ -5,6 +5,7 @@ as large, that is, it counts LSBs 2^s[m] finer. Bias, residual add and encoder a
 already; now the LSB is that of the channel.
 
     weights        every channel has the range of the least squared error of its own weights in the layer's word
+    next_weights   no lane: the filters of the next layers take the powers back (`balance.py`, `next_scales.py`)
     batch_norm     the power of two that is nearest to the factor of the batch norm folded into the layer stays out of
                    the weights: what is coded are the trained weights times a factor of 1/√2 … √2
 """
@@ -21,7 +22,7 @@ from logaccel.formats.encode import decode, encode
 from logaccel.formats.number import FSR_MAX, FSR_MIN
 from logaccel.model.model import Model, Parameters
 
-ChannelScales = Literal["none", "weights", "batch_norm"]
+ChannelScales = Literal["none", "weights", "batch_norm", "next_weights"]
 MOST_VALUES = 2**22  # weights that ranges are tried on at a time
 CHANNEL_SCALES: tuple[ChannelScales, ...] = get_args(ChannelScales)
 
@@ -37,7 +38,7 @@ def choose_scales(
     for name, own in model.parameters.items():
         rows = own.filter.reshape(len(own.filter), -1)
         used = np.abs(rows).max(axis=1) > 0
-        if kind == "none" or not used.any():
+        if kind in ("none", "next_weights") or not used.any():
             continue
         if kind == "weights":
             exponents = _best_ranges(rows, words[name])
@@ -52,9 +53,14 @@ def choose_scales(
 
 
 def stored_parameters(model: Model, name: str, formats: GraphFormats) -> Parameters:
-    """Return what the machine holds of a layer before coding: weights and (corrected) bias, times 2^s[m], float32."""
+    """Return what the machine holds of a layer before coding: weights and (corrected) bias, times 2^s[m], float32.
+
+    model: as `rescaled` by the formats' next_scales; corrected biases are in the units of the trained model.
+    """
     own = model.parameters[name]
-    bias = np.asarray(formats.biases[name], np.float32) if name in formats.biases else own.bias
+    bias = own.bias
+    if name in formats.biases:
+        bias = scaled(np.asarray(formats.biases[name], np.float32), formats.next_scales.get(name))
     return Parameters(scaled(own.filter, formats.scales.get(name)), scaled(bias, formats.scales.get(name)))
 
 

@@ -28,6 +28,7 @@ from logaccel.trace import Tensor
 from logaccel.workload.graph import Graph
 
 LARGEST_SCALE = 15  # a lane's shift of a channel has four bits
+LARGEST_NEXT_SCALE = 31  # only weights change; far inside float32
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,10 @@ class GraphFormats:
     """The format of every tensor of a graph (`input` and each node) and of every layer's filters.
 
     scales: by layer, for every ofmap channel the s ≥ 0 of the 2^s that its weights are stored with; the channel's
-    psum has an LSB 2^s finer. biases: by layer, what the lane adds instead of the trained bias. layers: settings
-    of layers beside those of the architecture, in whose words the formats are.
+    psum has an LSB 2^s finer. next_scales: the same, s of either sign, where the filters of the next layers take the
+    power back (`next_scales.py`): all formats are those of the model so rescaled. biases: by layer, what the lane
+    adds instead of the trained bias, in the units of the trained model. layers: settings of layers beside those of the
+    architecture, in whose words the formats are.
     """
 
     tensors: dict[str, Format]
@@ -44,6 +47,7 @@ class GraphFormats:
     scales: dict[str, tuple[int, ...]] = field(default_factory=dict)
     biases: dict[str, tuple[float, ...]] = field(default_factory=dict)
     layers: dict[str, LayerSettings] = field(default_factory=dict)
+    next_scales: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def architecture(self, arch: Architecture) -> Architecture:
         """Return the architecture with the settings of these formats. Raises ConfigError where no PE can do them."""
@@ -56,6 +60,7 @@ class GraphFormats:
 
 
 Exponents = tuple[Annotated[int, Field(ge=0, le=LARGEST_SCALE)], ...]
+NextExponents = tuple[Annotated[int, Field(ge=-LARGEST_NEXT_SCALE, le=LARGEST_NEXT_SCALE)], ...]
 Numbers = tuple[Annotated[float, Field(allow_inf_nan=False)], ...]
 
 
@@ -65,6 +70,7 @@ class _FormatsFile(Section):
     tensors: dict[str, AnyFormat] = Field(min_length=1)
     filters: dict[str, AnyFormat] = Field(min_length=1)
     scales: dict[str, Annotated[Exponents, Field(strict=False)]] = {}
+    next_scales: dict[str, Annotated[NextExponents, Field(strict=False)]] = {}
     biases: dict[str, Annotated[Numbers, Field(strict=False)]] = {}
 
 
@@ -83,8 +89,8 @@ def formats_tree(formats: GraphFormats) -> dict[str, Any]:
         tree["layers"] = {name: own.model_dump(exclude_none=True) for name, own in formats.layers.items()}
     tree["tensors"] = {name: chosen.model_dump() for name, chosen in formats.tensors.items()}
     tree["filters"] = {name: chosen.model_dump() for name, chosen in formats.filters.items()}
-    for key, own in (("scales", formats.scales), ("biases", formats.biases)):
-        if own:
+    for key in ("scales", "next_scales", "biases"):
+        if own := getattr(formats, key):
             tree[key] = {name: list(values) for name, values in own.items()}
     return tree
 
@@ -100,7 +106,7 @@ def load_formats(path: str | Path) -> GraphFormats:
         raise ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         raise ConfigError(problems(error, str(path))) from None
-    return GraphFormats(dict(read.tensors), dict(read.filters), dict(read.scales), dict(read.biases), dict(read.layers))
+    return GraphFormats(**{key: dict(getattr(read, key)) for key in _FormatsFile.model_fields if key != "network"})
 
 
 def check_formats(formats: GraphFormats, graph: Graph, arch: Architecture) -> None:
@@ -111,7 +117,7 @@ def check_formats(formats: GraphFormats, graph: Graph, arch: Architecture) -> No
     sets, words = format_sets(graph), set_words(graph, arch)
     archs = dict(zip((node.name for node in graph.layer_nodes), layer_architectures(arch, graph.layers), strict=True))
     channels = {layer.name: layer.out_channels for layer in graph.layers}
-    by_channel = [(key, *item) for key in ("scales", "biases") for item in getattr(formats, key).items()]
+    by_channel = [(key, *item) for key in ("scales", "next_scales", "biases") for item in getattr(formats, key).items()]
     faults = [
         f"formats: {key} {name}: must be {channels[name]} numbers, one an ofmap channel, got {len(values)}"
         if name in channels

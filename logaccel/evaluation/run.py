@@ -26,6 +26,7 @@ from logaccel.errors import ConfigError, TraceError
 from logaccel.evaluation.channels import stored_parameters
 from logaccel.evaluation.formats import GraphFormats, check_formats
 from logaccel.evaluation.lane import Words, add_residual, add_terms, descaled, run_on_codes, words_of
+from logaccel.evaluation.next_scales import rescaled
 from logaccel.formats import Format
 from logaccel.formats.encode import Codes, decode, encode
 from logaccel.formats.hardware import encode_accumulators
@@ -64,7 +65,10 @@ class NodeRun:
 
 
 class GraphRun:
-    """A model on an architecture, ready for batches: filters are encoded once."""
+    """A model on an architecture, ready for batches: filters are encoded once.
+
+    model: the trained one, `rescaled` by the formats' next_scales: its tensors are those that the machine codes.
+    """
 
     def __init__(
         self, model: Model, arch: Architecture, formats: GraphFormats, engine: str = "fold", backend: str = "blas"
@@ -76,12 +80,12 @@ class GraphRun:
             raise ConfigError(f"engine: must be fold or register, got {engine!r}")
         if backend not in ("kernel", "blas"):
             raise ConfigError(f"backend: must be kernel or blas, got {backend!r}")
-        self.model, self.arch, self.formats, self.engine = model, arch, formats, engine
+        self.model, self.arch, self.formats, self.engine = rescaled(model, formats.next_scales), arch, formats, engine
         layers = model.graph.layers
         self.archs = dict(zip((layer.name for layer in layers), layer_architectures(arch, layers), strict=True))
         if any(own.dataflow == "auto" for own in self.archs.values()):
             self.archs = {own.layer.name: own.arch for own in self.plan().layers}
-        self.stored = {name: stored_parameters(model, name, formats) for name in self.archs}
+        self.stored = {name: stored_parameters(self.model, name, formats) for name in self.archs}
         self.filters = {name: encode(own.filter, formats.filters[name]) for name, own in self.stored.items()}
         self.direct = {
             node.name: self._direct(node) if (engine, backend) == ("fold", "blas") else None
