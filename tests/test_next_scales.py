@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import command_line
 import graph_cases
 import graph_oracle
 import numpy as np
@@ -284,6 +285,24 @@ def test_scales_survive_their_file_and_others_are_refused(tmp_path: Path) -> Non
     (tmp_path / "g.yaml").write_text(text.replace("next_scales:\n  stem: [", "next_scales:\n  stem: [32, "))
     with pytest.raises(ConfigError, match=r"next_scales\.stem\.0: must be at most 31, got 32"):
         load_formats(tmp_path / "g.yaml")
+
+
+def test_the_command_line_writes_and_takes_them_again(tmp_path: Path) -> None:
+    network, images = tmp_path / "net.onnx", tmp_path / "images.npy"
+    model, values, formats = residual_net(tmp_path), normal(3, 4, 9, 8), tmp_path / "f.yaml"
+    np.save(images, values)
+    how = ("--arch", ARCH, "--channel-scales", "next_weights")
+    done = command_line.run("calibrate", network, images, "-o", formats, *how)
+    chosen = calibrate(model, load_arch(ARCH), values, Calibration(channel_scales="next_weights"))
+    assert done.returncode == 0 and load_formats(formats) == chosen and chosen.next_scales
+    moved = [s for own in chosen.next_scales.values() for s in own]
+    told = f"{np.count_nonzero(moved)} channels, s = {min(moved)} … {max(moved)}"
+    assert f"powers of two taken back in the next filters: {told}\n" in done.stdout
+    told = [
+        command_line.run("evaluate", network, images, "--arch", ARCH, "--json", *part)
+        for part in (("--formats", formats), how[2:])
+    ]
+    assert told[0].returncode == 0 and told[0].stdout == told[1].stdout
 
 
 def test_weights_that_leave_float32_are_refused(tmp_path: Path) -> None:

@@ -166,6 +166,10 @@ def formats_summary(formats: GraphFormats, graph: Graph) -> str:
             bits[place] += own[place].bits * count
             counts[place] += count
     lines.append(f"mean bits of an ifmap's value {bits[0] / counts[0]:.3f}, of a weight {bits[1] / counts[1]:.3f}")
+    passed = [value for own in formats.next_scales.values() for value in own]
+    if passed:
+        moved = f"{sum(map(bool, passed))} channels, s = {min(passed)} … {max(passed)}"
+        lines.append(f"powers of two taken back in the next filters: {moved}")
     return "\n".join([*lines, f"corrected biases: {'all layers' if formats.biases else 'none'}"])
 
 
