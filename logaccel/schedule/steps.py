@@ -1,7 +1,8 @@
 """The steps of a network in the order in which they run, and the maps that pass between them.
 
 A step is a layer (with the residual that it adds) or work of the lanes between layers. A map has the name of the node
-that makes it; a reshape is the same map. Transpose, pad, slice and float operators are no steps: what they read, and
+that makes it; reshape, transpose, pad and slice are other addresses of the same map, which the lanes can go through. A
+layer's ifmap they cannot be on chip: the array takes it as it lies. Float operators are no steps: what they read, and
 what they make, is in DRAM.
 """
 
@@ -12,7 +13,7 @@ from math import prod
 
 from logaccel.schedule.post_work import post_work
 from logaccel.workload import Layer
-from logaccel.workload.graph import INPUT, Graph, LayerNode, Reshape
+from logaccel.workload.graph import INPUT, Graph, LayerNode, Pad, Reshape, Slice, Transpose
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,16 @@ def chain_steps(layers: Sequence[Layer], unfed: Collection[str]) -> Steps:
 def graph_steps(graph: Graph) -> Steps:
     """Return the layers of a graph and the work between them."""
     maps, order, elsewhere, layers = map_names(graph), list[Step](), {INPUT}, 0
+    moved = _moved(graph)
     for node in graph.nodes:
         reads, words = tuple(dict.fromkeys(maps[name] for name in node.inputs)), prod(graph.shapes[node.name])
         if isinstance(node, LayerNode):
             order.append(Step(node.name, words, reads, layers))
             layers += 1
+            elsewhere |= {reads[0]} if node.inputs[0] in moved else set()
         elif post_work(graph, node) is not None:
             order.append(Step(node.name, words, reads))
-        elif not isinstance(node, Reshape):
+        elif not isinstance(node, Reshape | Transpose | Pad | Slice):
             elsewhere |= {node.name, *reads}
     made, read = {step.name for step in order}, {name for step in order for name in step.reads}
     return Steps(tuple(order), frozenset((made & read) - elsewhere - {maps[graph.output]}))
@@ -93,5 +96,16 @@ def map_names(graph: Graph) -> dict[str, str]:
     """Return for every tensor the map that holds it."""
     maps = {INPUT: INPUT}
     for node in graph.nodes:
-        maps[node.name] = maps[node.inputs[0]] if isinstance(node, Reshape) else node.name
+        addresses = isinstance(node, Reshape | Transpose | Pad | Slice)
+        maps[node.name] = maps[node.inputs[0]] if addresses else node.name
     return maps
+
+
+def _moved(graph: Graph) -> set[str]:
+    """Return the tensors whose words lie in another order, or are others, than in the map that holds them."""
+    found = set[str]()
+    for node in graph.nodes:
+        turned = isinstance(node, Transpose | Pad | Slice)
+        if turned or (isinstance(node, Reshape) and node.inputs[0] in found):
+            found.add(node.name)
+    return found
