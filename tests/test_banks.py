@@ -1,6 +1,8 @@
 """Bank conflicts against a scratchpad that is filled word by word and whose banks deliver one word a cycle each."""
 
 from collections import defaultdict
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from memory_cases import handed_layers, some_mapping
 from test_ports import PORT, demand
 
 from logaccel.arch import Dataflow, PEArray
-from logaccel.memory.banks import IfmapTile, bank_stalls
+from logaccel.memory.banks import IfmapTile, bank_stalls, least_tap_stalls
 from logaccel.memory.loops import flatten
 from logaccel.memory.places import places
 from logaccel.memory.port_tables import port_stalls
@@ -195,6 +197,18 @@ def test_banks_prime_to_the_stride_never_conflict_within_their_number(banks: int
     tile = IfmapTile(1, 2, (1, 5), (3, 24), (0, 0), 24, 72, 144, (3, 3), (4, 4), (1, 1), banks)
     folds = TileFolds(MatrixShape(1, 5, 4, 18), PEArray(rows=5, cols=4), "os")
     assert bank_stalls(folds, Ports(Port(), Port(), Port(), WordWidths(8, 8, 8, 8)), tile) == 0
+
+
+@given(tiles=st.lists(ifmap_tiles(), min_size=2, max_size=4), lanes=st.integers(2, 8), banks=st.integers(2, 4))
+def test_least_stalls_of_many_tiles_are_those_of_each(tiles: list[Any], lanes: int, banks: int) -> None:
+    """Of the same layer and banks, that is: what differs are the parts that they store."""
+    first = tiles[0][2]
+    same = [
+        replace(tile, kernel=first.kernel, stride=first.stride, dilation=first.dilation, banks=banks)
+        for _, _, tile, _ in tiles
+    ]
+    together = least_tap_stalls(same, [1, 2], lanes)
+    assert together.tolist() == [least_tap_stalls([tile], [1, 2], lanes)[0].tolist() for tile in same]
 
 
 @given(tiled=handed_layers(), pick=st.integers(0, 10_000), banks=st.integers(2, 9))

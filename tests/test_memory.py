@@ -148,6 +148,17 @@ def test_tiles_equal_loops_over_words(tiled: TiledLayer, pick: int) -> None:
     assert written == sum(work.write_bits for work in works)
 
 
+@given(tiled=tiled_layers(), pick=st.integers(0, 10_000))
+def test_no_tile_needs_more_than_its_footprint(tiled: TiledLayer, pick: int) -> None:
+    mapping = some_mapping(tiled, pick)
+    need, works = tiled.footprint_bits(mapping), list(tiled.tiles(mapping))
+    assert need["ifmap"] >= 2 * max(work.ifmap_read_bits for work in works)
+    assert need["filter"] == 2 * max(work.filter_read_bits for work in works)
+    assert (
+        need["ofmap"] * tiled.widths.ofmap_bits == 2 * max(work.write_bits for work in works) * tiled.widths.psum_bits
+    )
+
+
 def test_the_cases_of_these_tests_cut_columns() -> None:
     """Some tiles have a part of one row, some a rectangle, some of them of several images."""
     cut: Counter[tuple[bool, bool]] = Counter()
