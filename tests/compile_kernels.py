@@ -70,6 +70,18 @@ def compile_networks() -> None:
         arch = logaccel.load_arch(name)
         evaluate(GraphRun(model, arch, calibrate(model, arch, images)), images)
     compile_formats()
+    compile_memory()
+
+
+def compile_memory() -> None:
+    """Map one layer with ports, banks and a DRAM device."""
+    pads = {"bytes": 2**16, "banks": 16, "port_bits": 64}
+    device = {"kind": "banked", "device": "ddr4_2400"}
+    arch = logaccel.load_arch("shift_4b_16x16").replace(
+        memory={"ifmap": pads, "filter": pads, "ofmap": pads, "dram": device}
+    )
+    layer = logaccel.Layer(name="conv", in_channels=20, out_channels=40, in_size=8, kernel=3, padding=1)
+    logaccel.map_network(logaccel.Network(name="one", layers=(layer,)), arch)
 
 
 def compile_formats() -> None:

@@ -1,5 +1,6 @@
 """Tiles on a DRAM device with banks: addresses bit by bit, the whole schedule against the machine of test_dram."""
 
+import random
 from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 from memory_cases import IDEAL, WAYS, handed_layers, memory_of, some_mapping, tiled_layers
 from test_dram import CLOCKS, Machine
 
-from logaccel.arch import BankedDram, Objective, load_arch
-from logaccel.dram import Clocks, device
+from logaccel.arch import BankedDram, Objective, PEArray, load_arch
+from logaccel.dram import Clocks, device, load_device
 from logaccel.dram.kernel import new_state, transfer
 from logaccel.memory.banked import BankedChannel, RowCounts, least_transfers
 from logaccel.memory.banked_bound import BankedBound
@@ -26,8 +27,9 @@ from logaccel.memory.space import Space
 from logaccel.memory.tiles import Mapping, TiledLayer
 from logaccel.memory.timing import TileWork, tile_spans, waits
 from logaccel.memory.waits import tile_works
+from logaccel.memory.widths import WordWidths
 from logaccel.simulation import simulate
-from logaccel.workload import load_network
+from logaccel.workload import Layer, load_network
 
 
 def bits_of(block: tuple[Runs, ...]) -> list[int]:
@@ -235,6 +237,36 @@ def test_no_mapping_beats_the_bound_of_its_transfers(tiled: TiledLayer, clocks: 
             found = evaluate(tiled, space.mapping(index), memory)
             assert least[index] <= found.total_cycles
             assert found.dram_rows is not None
+
+
+def test_refreshes_of_long_layers_stay_below_the_bound_and_none_is_given_up_wrongly() -> None:
+    """Layers of many refreshes, on a device that refreshes often: the bound comes close, and never passes."""
+    draw, dram = random.Random(3), BankedDram(kind="banked", device="lpddr4_3200")
+    usual = load_device(dram.device).clocks
+    tightest = 0.0
+    for _ in range(12):
+        clocks = replace(usual, trefi=draw.choice([600, 900, 2000, 6247]), trfc=draw.choice([20, 100, 288]))
+        layer = Layer(
+            name="layer", in_channels=draw.choice([16, 64, 256]), out_channels=draw.choice([8, 64]),
+            in_size=draw.choice([1, 7, 20]), kernel=1,
+        )  # fmt: skip
+        array, dataflow = PEArray(rows=16, cols=16, overlap=True), draw.choice(["os", "ws", "is"])
+        mhz = draw.choice([333.3, 500.0, 1700.0])
+        tiled = TiledLayer(layer, 1, array, dataflow, WordWidths(8, 8, 24, 8), clock_mhz=mhz)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(device.Device, "clocks", clocks)
+            memory = memory_of((2**30,) * 3, dram, objective="cycles")
+            space = Space(tiled, memory, least_transfers(dram, tiled.clock_mhz), choices(tiled))
+            least = np.broadcast_to(space.least_cycles, space.shape).ravel()
+            timed = BankedTiles(tiled, dram)
+            for index in draw.sample(range(len(least)), min(12, len(least))):
+                mapping = space.mapping(index)
+                works = convert(tiled.loops(mapping), tiled.work)
+                total = timed.elapsed(mapping, works)[0].total
+                assert least[index] <= total
+                assert timed.elapsed(mapping, works, total)[0].total == total
+                tightest = max(tightest, least[index] / total)
+    assert tightest > 0.99
 
 
 @given(tiled=handed_layers(), clocks=CLOCKS, pick=st.integers(0, 10_000), mhz=st.sampled_from([333.3, 500.0, 1700.0]))
