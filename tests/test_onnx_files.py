@@ -1,6 +1,8 @@
 """Files that are no network, or a damaged one: an error that says where, never a crash, nothing allocated for it."""
 
+import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,10 @@ from hypothesis import strategies as st
 from logaccel import load_arch
 from logaccel.errors import LogaccelError, WorkloadError
 from logaccel.evaluation import GraphRun, calibrate
+from logaccel.model.importing import import_operators
+from logaccel.model.onnx_file import read_onnx
 from logaccel.model.onnx_import import load_onnx
+from logaccel.model.operators import with_unique_names
 
 onnx = pytest.importorskip("onnx")
 RELU = helper.make_node("Relu", ["c"], ["y"], name="n")
@@ -166,3 +171,31 @@ def test_weights_beyond_float32_are_named(tmp_path: Path) -> None:
         warnings.simplefilter("ignore", RuntimeWarning)
         with pytest.raises(LogaccelError, match=r"^net: stem: must be finite in float32, got .*: weights too large$"):
             calibrate(model, arch, normal(2, 4, 9, 8) * np.float32(100))
+
+
+def test_weights_that_many_layers_share_are_counted_for_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small file may claim much memory: every layer has filters of its own."""
+    nodes = [helper.make_node("Conv", [f"t{i}" if i else "x", "w"], [f"t{i + 1}"], name=f"n{i}") for i in range(3)]
+    nodes.append(helper.make_node("Relu", ["t3"], ["y"], name="n"))
+    path = save(tmp_path / "net.onnx", nodes, {"w": normal(4, 4, 1, 1)})
+    load_onnx(path)
+    monkeypatch.setattr("logaccel.model.build.MOST_WEIGHTS", 47)
+    refused(path, "node n2 (Conv): its filters would make more than 47 weights in all layers")
+
+
+def test_long_networks_take_time_in_proportion(tmp_path: Path) -> None:
+    """Nodes of one name and sums in a row: both were quadratic. Eight times the nodes may take thirty times as long."""
+    seconds = []
+    for count in (500, 4000):
+        nodes = [STEM, *(helper.make_node("Add", [f"t{i}" if i else "c", "x6"], [f"t{i + 1}"], name="same")
+                         for i in range(count))]  # fmt: skip
+        nodes.insert(1, helper.make_node("Conv", ["x", "w"], ["x6"], name="other", pads=[1, 1, 1, 1]))
+        nodes.append(helper.make_node("Relu", [f"t{count}"], ["y"], name="end"))
+        graph = read_onnx(save(tmp_path / "net.onnx", nodes, STEM_W))
+        start = time.process_time()
+        with_unique_names([*graph.nodes])
+        named = with_unique_names([replace(node, name="same") for node in graph.nodes])
+        assert named[-1].name == f"same.{count + 3}"
+        import_operators(graph)
+        seconds.append(time.process_time() - start)
+    assert seconds[1] < 30 * seconds[0], seconds

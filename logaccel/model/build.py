@@ -15,6 +15,7 @@ from logaccel.model.model import Model, Parameters
 from logaccel.workload.graph import INPUT, Add, Clip, Graph, LayerNode, Node, Pool, Shape, checked_shape, shape_of
 
 Floats = NDArray[np.float64]
+MOST_WEIGHTS = 2**29  # in all layers: 2 GiB of float32
 
 
 @dataclass
@@ -29,6 +30,9 @@ class Builder:
     parameters: dict[str, tuple[NDArray[Any], NDArray[Any]]] = field(default_factory=dict)
     reads: Counter[str] = field(default_factory=Counter)
     norm_factors: dict[str, Floats] = field(default_factory=dict)
+    places: dict[str, int] = field(default_factory=dict)  # later nodes have greater ones
+    appended: int = 0
+    weights: int = 0  # of all layers: one tensor of a file may be the filters of many
 
     def start(self, input_name: str) -> None:
         """Name the input."""
@@ -48,11 +52,18 @@ class Builder:
     def put(self, tensor: str, node: Node) -> None:
         """Append a node. Raises ValueError where its inputs do not fit."""
         self.shapes[node.name] = checked_shape(shape_of(node, [self.shapes[name] for name in node.inputs]))
-        self.nodes[node.name] = node
+        self._append(node)
         self.name(tensor, node.name)
+
+    def _append(self, node: Node) -> None:
+        self.nodes[node.name] = node
+        self.places[node.name] = self.appended = self.appended + 1
 
     def put_layer(self, tensor: str, node: LayerNode, weights: NDArray[Any], bias: NDArray[Any]) -> None:
         """Append a layer with its parameters, in the precision of the file until something is folded into them."""
+        self.weights += weights.size
+        if self.weights > MOST_WEIGHTS:
+            raise ValueError(f"its filters would make more than {MOST_WEIGHTS} weights in all layers")
         self.put(tensor, node)
         self.parameters[node.name] = (weights, bias)
 
@@ -96,14 +107,11 @@ class Builder:
         """Add two tensors: in the lane of the later layer that makes one of them, else as a node."""
         if self.shapes[terms[0]] != self.shapes[terms[1]]:
             raise ValueError(f"adds tensors of one shape, got {[list(self.shapes[term]) for term in terms]}")
-        order = list(self.nodes)
-        for own, other in sorted(
-            (terms, terms[::-1]), key=lambda pair: -order.index(pair[0]) if pair[0] in order else 1
-        ):
+        for own, other in sorted((terms, terms[::-1]), key=lambda pair: -self.places.get(pair[0], -1)):
             layer = self.open_layer(own)
             if layer is not None and len(layer.inputs) == 1 and own != other:
                 del self.nodes[own]  # it runs once its residual is there: nothing else reads it
-                self.nodes[own] = replace(layer, inputs=(*layer.inputs, other))
+                self._append(replace(layer, inputs=(*layer.inputs, other)))
                 self.alias(tensor, own)
                 return
         self.put(tensor, Add(name, terms))

@@ -46,12 +46,12 @@ class OperatorGraph:
 
 def with_unique_names(nodes: list[Operator]) -> tuple[Operator, ...]:
     """Return the operators with a number behind every name that is taken: tools let several have one name."""
-    taken, named = {INPUT}, []
+    taken, named, numbers = {INPUT}, [], dict[str, int]()
     for node in nodes:
-        name, number = node.name, 1
+        name = node.name
         while name in taken:
-            number += 1
-            name = f"{node.name}.{number}"
+            numbers[node.name] = numbers.get(node.name, 1) + 1
+            name = f"{node.name}.{numbers[node.name]}"
         taken.add(name)
         named.append(replace(node, name=name))
     return tuple(named)
