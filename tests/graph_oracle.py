@@ -91,7 +91,7 @@ def other(node: Node, inputs: list[np.ndarray], formats: list[Format], round_bit
             return np.concatenate(inputs, axis=1)
         case Clip(low=low, high=high):
             top = oracle.encode(min(high, 1e30), own)
-            bottom = 0 if low == 0 else min(first.min(), 0)
+            bottom = oracle.encode(max(low, -1e30), own)
             return _each(first, lambda code: min(max(code, bottom), top))
         case Add(relu=relu):
             made = np.empty(first.shape, object)

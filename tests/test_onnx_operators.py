@@ -33,9 +33,11 @@ def cases() -> Iterator[tuple[str, int, list[Any], dict[str, np.ndarray]]]:
     low, high = {"low": np.float32(0)}, {"high": np.float32(0.7)}
     for opset in (7, 9, 10):
         yield "clip attributes", opset, one("Clip", min=0.0, max=0.7), {}
+        yield "clip on both sides", opset, one("Clip", min=-0.5, max=0.7), {}
         yield "clip without limits", opset, one("Clip", min=0.0, max=3.4028234663852886e38), {}
     for opset in (11, 13, LATEST):
         yield "clip", opset, one("Clip", "low", "high"), low | high
+        yield "clip below 0", opset, one("Clip", "high", "low"), {"high": np.float32(-0.9), "low": np.float32(0)}
         yield "clip from 0", opset, one("Clip", "low"), low
         yield "clip from nothing", opset, one("Clip", "", "high"), high
     for opset in (7, 10):
@@ -159,7 +161,7 @@ def test_operator_equals_onnxruntime(
 
 
 REFUSED: list[tuple[list[Any], dict[str, np.ndarray], str]] = [
-    (one("Clip", min=0.5, max=0.7), {}, "n (Clip): min must be 0 or none and max positive or none, got 0.5 … "),
+    (one("Clip", min=0.5, max=0.7), {}, "n (Clip): 0 must lie between min and max, got 0.5 … "),
     (one("Clip", min=float("nan")), {}, "n (Clip): min: must be finite, got nan"),
     (one("LRN", size=5, alpha=float("inf")), {}, "n (LRN): alpha: must be finite, got inf"),
     (one("LRN", size=0), {}, "n (LRN): size: must be at least 1, got 0"),

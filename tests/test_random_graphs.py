@@ -21,6 +21,7 @@ from logaccel.workload.graph import FloatOp
 ort = pytest.importorskip("onnxruntime")
 
 MOST_SIZE = 7
+LIMITS = {"low": 0.0, "lower": -0.8, "high": 1.5}
 Shape = tuple[int, ...]
 
 
@@ -132,8 +133,8 @@ class Grower:
         kind = self.pick(*kinds)
         inputs, attributes = [source], {}
         if kind == "Clip":
-            limits = ["low", "high"]
-            self.constants |= {"low": np.array(0, np.float32), "high": np.array(1.5, np.float32)}
+            limits = [self.pick("low", "lower"), "high"]
+            self.constants |= {key: np.array(own, np.float32) for key, own in LIMITS.items()}
             inputs += limits
         elif kind == "LRN":
             attributes = {"size": self.pick(1, 3, 5), "alpha": 0.2}

@@ -1,6 +1,6 @@
 """Operators between layers: pools, clips, moves of codes, linear arithmetic off the array."""
 
-from math import copysign, inf, isfinite, prod
+from math import copysign, inf, prod
 
 import numpy as np
 
@@ -20,8 +20,8 @@ def clip(net: Translation, node: Operator) -> None:
     low, high = (net.given(node, key, index) for index, key in ((1, "min"), (2, "max")))
     lowest = -inf if low is None else _limit(float(low.item()))
     highest = inf if high is None else _limit(float(high.item()))
-    if lowest > 0 or highest < 0 or (lowest < 0 and isfinite(lowest)):
-        raise ValueError(f"min must be 0 or none and max positive or none, got {lowest} … {highest}")
+    if lowest > 0 or highest < 0:
+        raise ValueError(f"0 must lie between min and max, got {lowest} … {highest}")
     if (lowest, highest) == (0.0, inf):
         net.build.rectify(node.outputs[0], net.tensor(node), node.name)
     else:
