@@ -330,6 +330,7 @@ def test_calibrate_writes_what_evaluate_takes(folder: Path, command: Commands) -
     assert load_formats(formats) == chosen
     code, said, _ = command("evaluate", model, images, "--json", "--formats", formats)
     assert code == 0 and json.loads(said) == evaluate(GraphRun(network, arch, chosen), values).to_dict()
+    assert ["four bits a channel" in note for note in json.loads(said)["notes"]] == [False, True]
     code, other, _ = command("evaluate", model, images, "--json", *how, "--correct-bias")
     assert code == 0 and other == said
     for arguments, message in (

@@ -8,7 +8,8 @@ C loads of weights.
     sum[C−1, 0…V) += w[k, C−1] · x[at[k] + j …]
 
 Machines with narrower vectors than those written here get several instructions for one. What runs uncompiled
-(NUMBA_DISABLE_JIT) stands beside each in plain Python. The products may fuse with the additions; the order of k stays.
+(NUMBA_DISABLE_JIT) stands beside each in plain Python. The order of k stays. Products may fuse with additions, which
+changes no bit: sums of codes are exact, and products of real float32 values and weights are exact in float64.
 """
 
 from typing import Any

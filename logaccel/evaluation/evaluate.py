@@ -33,6 +33,10 @@ NOTE = (
     "at a time; float ops are not in them. System energy adds scratchpads, DRAM and leakage, where the architecture "
     "has a memory"
 )
+SCALES_NOTE = (
+    "powers of two by ofmap channel: the lane's shift of each channel (four bits a channel, a wider shift) is in "
+    "neither area nor energy, nor in the Verilog lane"
+)
 
 
 @dataclass
@@ -126,7 +130,7 @@ class Evaluation:
             tree["energy_system_pj_per_image"] = sum(cost["energy_system_pj"] for cost in costs)
         tree["area_array_um2"], tree["area_system_um2"] = self.costs.area.array_um2, self.costs.area.system_um2
         tree["off_array"] = list(self.off_array)
-        tree["notes"] = [NOTE]
+        tree["notes"] = [NOTE, SCALES_NOTE] if self.formats.scales else [NOTE]
         tree["nodes"] = [
             {
                 "name": name,
