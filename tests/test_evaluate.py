@@ -256,6 +256,7 @@ def test_evaluate_refuses_wrong_files(folder: Path, command: Commands) -> None:
     np.save(folder / "objects.npy", np.array([{}, 1], object), allow_pickle=True)
     for name in ("text.npy", "text.onnx", "text.json"):
         (folder / name).write_text("hello\n")
+    (folder / "twice.yaml").write_text("network: a\nnetwork: b\n")
     model, images, labels = (folder / name for name in ("net.onnx", "images.npy", "labels.npy"))
     for arguments, message in (
         ((model, folder / "shape.npy"), "shape.npy: must have the shape [N, 4, 9, 8], got [2, 4, 9, 7]"),
@@ -271,7 +272,14 @@ def test_evaluate_refuses_wrong_files(folder: Path, command: Commands) -> None:
         ((folder / "text.onnx", images), "text.onnx: is no ONNX file, or a damaged one: "),
         ((folder / "gone.onnx", images), "gone.onnx: cannot be read: No such file or directory"),
         ((model, images, labels, "--state", folder / "text.json"), "text.json: is no state of an evaluation: "),
-        ((model, images, labels, "--formats", folder / "text.json"), "text.json: must be a mapping of keys, got str"),
+        (
+            (model, images, labels, "--formats", folder / "text.json"),
+            "text.json: must be a mapping of keys, got 'hello'",
+        ),
+        (
+            (model, images, labels, "--formats", folder / "twice.yaml"),
+            "twice.yaml: not valid YAML: line 2: key 'network' is ",
+        ),
         ((model, images, labels, "-o", folder / "no" / "r.json"), "no/r.json: no such folder: "),
         ((model, images, labels, "--calibration", folder / "shape.npy"), "shape.npy: must have the shape "),
     ):

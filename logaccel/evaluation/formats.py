@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 
 from logaccel import __version__
 from logaccel.arch import Architecture, LayerSettings
+from logaccel.documents import mapping_of, read_text
 from logaccel.errors import ConfigError, TraceError
 from logaccel.formats import Format, LinearWord, LogWord
 from logaccel.formats.number import AnyFormat
@@ -98,12 +99,7 @@ def formats_tree(formats: GraphFormats) -> dict[str, Any]:
 def load_formats(path: str | Path) -> GraphFormats:
     """Read formats from YAML. Raises ConfigError, one line for every problem."""
     try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        if not isinstance(tree, dict):
-            raise ConfigError(f"{path}: must be a mapping of keys, got {type(tree).__name__}")
-        read = _FormatsFile.model_validate(tree)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+        read = _FormatsFile.model_validate(mapping_of(read_text(Path(path)), str(path)))
     except ValidationError as error:
         raise ConfigError(problems(error, str(path))) from None
     return GraphFormats(**{key: dict(getattr(read, key)) for key in _FormatsFile.model_fields if key != "network"})
