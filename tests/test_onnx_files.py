@@ -184,18 +184,15 @@ def test_weights_that_many_layers_share_are_counted_for_each(tmp_path: Path, mon
 
 
 def test_long_networks_take_time_in_proportion(tmp_path: Path) -> None:
-    """Nodes of one name and sums in a row: both were quadratic. Eight times the nodes may take thirty times as long."""
-    seconds = []
-    for count in (500, 4000):
-        nodes = [STEM, *(helper.make_node("Add", [f"t{i}" if i else "c", "x6"], [f"t{i + 1}"], name="same")
-                         for i in range(count))]  # fmt: skip
-        nodes.insert(1, helper.make_node("Conv", ["x", "w"], ["x6"], name="other", pads=[1, 1, 1, 1]))
-        nodes.append(helper.make_node("Relu", [f"t{count}"], ["y"], name="end"))
-        graph = read_onnx(save(tmp_path / "net.onnx", nodes, STEM_W))
-        start = time.process_time()
-        with_unique_names([*graph.nodes])
-        named = with_unique_names([replace(node, name="same") for node in graph.nodes])
-        assert named[-1].name == f"same.{count + 3}"
-        import_operators(graph)
-        seconds.append(time.process_time() - start)
-    assert seconds[1] < 30 * seconds[0], seconds
+    """Nodes of one name, sums in a row: each was quadratic once. Then these took 80 s and 13 s, now 0.7 s together."""
+    count = 32_000
+    nodes = [STEM, *(helper.make_node("Add", [f"t{i}" if i else "c", "x6"], [f"t{i + 1}"], name="same")
+                     for i in range(count))]  # fmt: skip
+    nodes.insert(1, helper.make_node("Conv", ["x", "w"], ["x6"], name="other", pads=[1, 1, 1, 1]))
+    nodes.append(helper.make_node("Relu", [f"t{count}"], ["y"], name="end"))
+    graph = read_onnx(save(tmp_path / "net.onnx", nodes, STEM_W))
+    start = time.process_time()
+    named = with_unique_names([replace(node, name="same") for node in graph.nodes])
+    assert named[-1].name == f"same.{count + 3}"
+    import_operators(graph)
+    assert time.process_time() - start < 6  # far from all three: no load of the machine lies between

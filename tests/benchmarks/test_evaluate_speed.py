@@ -79,7 +79,7 @@ def test_values_beside_onnxruntime(network: str, shared_data: Path, capsys: pyte
         print(f"  … and the float network          {compared * 1e3:8.2f}  {compared / values:5.2f} × values")
         print(f"  10,000 images, all of it         {compared * 1e4:8.0f} s")
     # Wide margins: shared machines are noisy. Idle: below 4, below 2.
-    assert values < 8 * floats and counted < 2.5 * values and compared < 5 * values
+    assert values < 8 * floats and counted < 4 * values and compared < 8 * values
     if network == "resnet20":
         assert compared * 1e4 < 360  # idle: below 180
 
