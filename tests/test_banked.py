@@ -22,7 +22,8 @@ from logaccel.memory.banked_tiles import BankedTiles
 from logaccel.memory.choices import choices
 from logaccel.memory.loops import convert, flatten
 from logaccel.memory.mapper import candidates, evaluate, fits, rank_mappings
-from logaccel.memory.places import Layout, Place, Runs, places
+from logaccel.memory.parts import Counts, lay_out
+from logaccel.memory.places import Place, places
 from logaccel.memory.space import Space
 from logaccel.memory.tiles import Mapping, TiledLayer
 from logaccel.memory.timing import TileWork, tile_spans, waits
@@ -32,13 +33,14 @@ from logaccel.simulation import simulate
 from logaccel.workload import Layer, load_network
 
 
-def bits_of(block: tuple[Runs, ...]) -> list[int]:
+def bits_of(part: Counts) -> list[int]:
+    first, bits, times, stride, outer_times, outer_stride, image_times, image_stride = part
     return [
-        runs.first + outer * runs.outer_stride + inner * runs.stride + bit
-        for runs in block
-        for outer in range(runs.outer_times)
-        for inner in range(runs.times)
-        for bit in range(runs.bits)
+        first + image * image_stride + outer * outer_stride + inner * stride + bit
+        for image in range(image_times)
+        for outer in range(outer_times)
+        for inner in range(times)
+        for bit in range(bits)
     ]
 
 
@@ -112,11 +114,12 @@ class Words:
 @settings(max_examples=40, deadline=None)
 def test_runs_are_the_bits_of_the_words(tiled: TiledLayer, pick: int, burst_bits: int) -> None:
     mapping = some_mapping(tiled, pick)
-    words, layout = Words(tiled, burst_bits), Layout(tiled, burst_bits)
-    for place, work in zip(places(tiled, mapping), tiled.tiles(mapping), strict=True):
-        assert bits_of(layout.ifmap(place)) == words.ifmap(place)
-        assert bits_of(layout.filter(place)) == words.filter(place)
-        assert bits_of(layout.ofmap(place)) == words.ofmap(place)
+    words, parts = Words(tiled, burst_bits), lay_out(tiled, mapping, burst_bits)
+    tiles = zip(places(tiled, mapping), tiled.tiles(mapping), parts.of_tiles, strict=True)
+    for place, work, (ifmap, filters, ofmap) in tiles:
+        assert bits_of(parts.runs[ifmap]) == words.ifmap(place)
+        assert bits_of(parts.runs[filters]) == words.filter(place)
+        assert bits_of(parts.runs[ofmap]) == words.ofmap(place)
         assert work.ifmap_read_bits in (0, len(words.ifmap(place)))
 
 
@@ -218,9 +221,9 @@ def test_no_runs_beat_their_bound(clocks: Clocks, bits: int, gap: int, times: in
     """Parts of rows are short runs, of which many may lie in one burst. The rows that come first are open already."""
     numbers, state, banks = new_state(clocks)
     stride = bits + gap
-    before = np.array([(first, stride * min(times, 2) + bits, 1, 0, 1, 0)])
+    before = np.array([(first, stride * min(times, 2) + bits, 1, 0, 1, 0, 1, 0)])
     start = transfer(numbers, state, banks, 0, before, False)
-    end = transfer(numbers, state, banks, start, np.array([(first, bits, times, stride, 1, 0)]), False)
+    end = transfer(numbers, state, banks, start, np.array([(first, bits, times, stride, 1, 0, 1, 0)]), False)
     bound = BankedBound(clocks, Fraction(1))
     assert bound.cycles(bound.run_bits(np.array(bits), times, stride), read=True) <= end - start
 

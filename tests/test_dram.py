@@ -124,15 +124,20 @@ REQUESTS = st.lists(
 )
 
 
+def run(first: int, bits: int) -> tuple[int, ...]:
+    """Return a part of one run."""
+    return (first, bits, 1, 0, 1, 0, 1, 0)
+
+
 @given(clocks=CLOCKS, requests=REQUESTS)
 @settings(max_examples=300, deadline=None)
 def test_rows_at_once_equal_bursts_clock_by_clock(clocks: Clocks, requests: list[Request]) -> None:
     machine, (numbers, state, banks) = Machine(clocks), new_state(clocks)
     end = 0
     for idle, runs, write in requests:
-        blocks = np.array([(first, bits, 1, 0, 1, 0) for first, bits in runs])
+        parts = np.array([run(*bits) for bits in runs])
         start = end + idle
-        end = transfer(numbers, state, banks, start, blocks, write)
+        end = transfer(numbers, state, banks, start, parts, write)
         assert end == machine.serve(start, runs, write)
     fields = {"hits": HITS, "misses": MISSES, "conflicts": CONFLICTS, "refreshes": REFRESHES}
     assert machine.counts == {name: state[field] for name, field in fields.items()}
@@ -145,7 +150,7 @@ def test_rows_at_once_equal_bursts_clock_by_clock(clocks: Clocks, requests: list
 def test_a_refresh_due_in_the_first_slot_comes_first(start: int, end: int) -> None:
     """By hand: tRFC 20 where the refresh is due in clock 100, then tRCD 2, CL 3 and one clock of data."""
     clocks = Clocks(1, 1, 8, 8, 3, 3, 2, 2, 2, 4, 1, 1, 1, trfc=20, trefi=100)
-    assert transfer(*new_state(clocks), start, np.array([(0, 8, 1, 0, 1, 0)]), False) == end
+    assert transfer(*new_state(clocks), start, np.array([run(0, 8)]), False) == end
 
 
 def test_a_row_stays_open_until_its_writes_have_recovered() -> None:
@@ -155,16 +160,20 @@ def test_a_row_stays_open_until_its_writes_have_recovered() -> None:
     """
     clocks = Clocks(1, 1, 1, 8, 3, 3, 2, 2, 2, 4, 12, 1, 1, trfc=20, trefi=10_000)
     machine = new_state(clocks)
-    assert transfer(*machine, 0, np.array([(0, 8, 1, 0, 1, 0)]), True) == 6
-    assert transfer(*machine, 6, np.array([(0, 8, 1, 0, 1, 0), (8, 8, 1, 0, 1, 0)]), False) == 26
+    assert transfer(*machine, 0, np.array([run(0, 8)]), True) == 6
+    assert transfer(*machine, 6, np.array([run(0, 8), run(8, 8)]), False) == 26
 
 
-def test_strided_blocks_are_their_runs() -> None:
+def test_parts_are_their_runs() -> None:
     clocks = load_device("lpddr4_3200").clocks
     one, many = new_state(clocks), new_state(clocks)
-    runs = [(100 + 70_000 * outer + 3_000 * inner, 900, 1, 0, 1, 0) for outer in range(3) for inner in range(5)]
-    block = np.array([(100, 900, 5, 3_000, 3, 70_000)])
-    assert transfer(*one, 7, block, False) == transfer(*many, 7, np.array(runs), False)
+    runs = [
+        run(100 + 900_000 * image + 70_000 * outer + 3_000 * inner, 900)
+        for image in range(2) for outer in range(3) for inner in range(5)
+    ]  # fmt: skip
+    part = np.array([(100, 900, 5, 3_000, 3, 70_000, 2, 900_000)])
+    assert transfer(*one, 7, part, False) == transfer(*many, 7, np.array(runs), False)
+    assert (one[1] == many[1]).all()
 
 
 @pytest.mark.parametrize("name", ["ddr4_2400", "lpddr4_3200"])
@@ -173,8 +182,8 @@ def test_one_endless_row_without_refresh_is_a_channel(name: str, bursts: int) ->
     """Then only the first burst waits (tRCD, CL or CWL) and every other follows at once: bandwidth and latency."""
     clocks = replace(load_device(name).clocks, row_bursts=2**40, trefi=2**60)
     for write, latency in ((False, clocks.cl), (True, clocks.cwl)):
-        block = np.array([(0, bursts * clocks.burst_bits, 1, 0, 1, 0)])
-        assert transfer(*new_state(clocks), 0, block, write) == clocks.trcd + latency + bursts * clocks.burst
+        part = np.array([run(0, bursts * clocks.burst_bits)])
+        assert transfer(*new_state(clocks), 0, part, write) == clocks.trcd + latency + bursts * clocks.burst
 
 
 def test_data_sheet_figures_in_clocks() -> None:

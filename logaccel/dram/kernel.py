@@ -28,8 +28,9 @@ SLOT, DUE, WRITTEN, HITS, MISSES, CONFLICTS, REFRESHES, FIELDS = 0, 1, 2, 3, 4, 
 BURST, BANKS, ROW_BURSTS, BURST_BITS, CL, CWL, TRCD, TRP, TRP_ALL, TRAS, TWR, TWTR, TRTP, TRFC, TREFI = range(15)
 # Rows of `banks[field, bank]`.
 OPEN, ACTIVATED, CLOSABLE = 0, 1, 2
-# Fields of a block of runs: `bits` from bit `first` on, again every `stride` bits, and all that every `outer_stride`.
-FIRST, BITS, COUNT, STRIDE, OUTER_COUNT, OUTER_STRIDE = range(6)
+# Fields of a part: `bits` from bit `first` on, again every `stride` bits, all that every `outer_stride`, and all that
+# every `image_stride`.
+FIRST, BITS, COUNT, STRIDE, OUTER_COUNT, OUTER_STRIDE, IMAGE_COUNT, IMAGE_STRIDE = range(8)
 
 
 @kernel
@@ -100,16 +101,17 @@ def begin(clocks: Numbers, state: Numbers, banks: Numbers, start: int) -> int:
 
 
 @kernel
-def move_blocks(clocks: Numbers, state: Numbers, banks: Numbers, blocks: Numbers, write: bool, end: int) -> int:
-    """Move blocks one after another, of a transfer whose data ended so far at `end`; return when they end now."""
-    for block in range(blocks.shape[0]):
-        bits = blocks[block, BITS]
-        if bits > 0:
-            for outer in range(blocks[block, OUTER_COUNT]):
-                for inner in range(blocks[block, COUNT]):
-                    first = blocks[block, FIRST] + outer * blocks[block, OUTER_STRIDE] + inner * blocks[block, STRIDE]
+def move_part(clocks: Numbers, state: Numbers, banks: Numbers, part: Numbers, write: bool, end: int) -> int:
+    """Move a part, of a transfer whose data ended so far at `end`; return when they end now."""
+    bits = part[BITS]
+    if bits > 0:
+        for image in range(part[IMAGE_COUNT]):
+            for outer in range(part[OUTER_COUNT]):
+                first = part[FIRST] + image * part[IMAGE_STRIDE] + outer * part[OUTER_STRIDE]
+                for _ in range(part[COUNT]):
                     last = (first + bits - 1) // clocks[BURST_BITS]
                     end = move_run(clocks, state, banks, first // clocks[BURST_BITS], last, write)
+                    first += part[STRIDE]
     return end
 
 
@@ -123,13 +125,14 @@ def finish(state: Numbers, end: int, write: bool) -> int:
 
 
 @kernel
-def transfer(clocks: Numbers, state: Numbers, banks: Numbers, start: int, blocks: Numbers, write: bool) -> int:
-    """Move blocks[i] = (first, bits, count, stride, outer count, outer stride) and return when the channel is free.
+def transfer(clocks: Numbers, state: Numbers, banks: Numbers, start: int, parts: Numbers, write: bool) -> int:
+    """Move parts, parts[i, field], and return when the channel is free: when the last data has passed.
 
-    That is when the last data has passed. Blocks of no bits are nothing; a run moves in the bursts that hold its bits.
+    A run moves in the bursts that hold its bits; parts of no bits are nothing.
     """
     end = begin(clocks, state, banks, start)
-    end = move_blocks(clocks, state, banks, blocks, write, end)
+    for part in range(parts.shape[0]):
+        end = move_part(clocks, state, banks, parts[part], write, end)
     return finish(state, end, write)
 
 

@@ -1,13 +1,13 @@
 """Kernel: the tiles of a layer on a DRAM channel with banks and one array, one after another.
 
-The same as logaccel.memory.timing.tile_spans does with a channel of logaccel.memory.banked, tile by tile, which the
+As logaccel.memory.timing.tile_spans does with a channel of logaccel.memory.banked, tile by tile, which the
 tests hold it against; for the mapper, which times many mappings of many tiles each.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from logaccel.dram.kernel import begin, finish, move_blocks
+from logaccel.dram.kernel import begin, finish, move_part
 from logaccel.jit import kernel
 
 Numbers = NDArray[np.int64]
@@ -20,18 +20,11 @@ TOTAL, DRAM, DRAIN, FOUND = range(4)
 
 
 @kernel
-def part_of(blocks: Numbers, firsts: Numbers, part: int) -> Numbers:
-    """Return the blocks of a part of a tensor."""
-    return blocks[firsts[part] : firsts[part + 1]]
-
-
-@kernel
 def run_tiles(
     device: tuple[Numbers, Numbers, Numbers],
     ratio: tuple[int, int],
     tiles: Numbers,
-    blocks: Numbers,
-    firsts: Numbers,
+    parts: Numbers,
     most: int,
 ) -> tuple[int, int, int]:
     """Return total cycles, and those waited for reads and for write-backs; more than `most` cycles: at least so many.
@@ -48,7 +41,7 @@ def run_tiles(
             end = begin(clocks, state, banks, -(-max(channel, before) * over // under))
             for field in (IFMAP, FILTER):
                 if tiles[index, field] >= 0:
-                    end = move_blocks(clocks, state, banks, part_of(blocks, firsts, tiles[index, field]), False, end)
+                    end = move_part(clocks, state, banks, parts[tiles[index, field]], False, end)
             arrived = channel = -(-finish(state, end, False) * under // over)
         written = 0
         if index >= 2:
@@ -56,7 +49,7 @@ def run_tiles(
             written = finished
             if tiles[index - 2, OFMAP] >= 0:
                 end = begin(clocks, state, banks, -(-max(channel, finished) * over // under))
-                end = move_blocks(clocks, state, banks, part_of(blocks, firsts, tiles[index - 2, OFMAP]), True, end)
+                end = move_part(clocks, state, banks, parts[tiles[index - 2, OFMAP]], True, end)
                 written = -(-finish(state, end, True) * under // over)
             channel = max(channel, written)
             total = max(total, written)

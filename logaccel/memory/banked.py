@@ -4,17 +4,14 @@ The device has its own clock. A transfer begins with the device's clock at or af
 the first array cycle at or after its last data.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
 
-import numpy as np
-
 from logaccel.arch import BankedDram, ChannelDram
 from logaccel.dram import Device, load_device
 from logaccel.memory.banked_bound import BankedBound
-from logaccel.memory.places import Layout, Place, Runs, places
+from logaccel.memory.parts import lay_out
 from logaccel.memory.tiles import Mapping, TiledLayer
 from logaccel.memory.timing import TileWork
 
@@ -41,24 +38,16 @@ class BankedChannel:
         clocks = device.clocks
         self._transfer, self._ratio = transfer, clock_ratio(device, tiled.clock_mhz)
         self._clocks, self._state, self._banks = new_state(clocks)
-        self._layout = Layout(tiled, clocks.burst_bits)
-        self._places: Iterator[Place] = places(tiled, mapping)
-        self._ahead: dict[int, Place] = {}  # of tiles that are read or passed and not yet written back
-        self._next = 0
+        self._parts = lay_out(tiled, mapping, clocks.burst_bits)
 
     def read(self, tile: int, work: TileWork, start: int) -> int:
         """Return when what a tile reads has arrived: the ifmap, then the filters."""
-        place = self._place(tile)
-        return self._move(
-            start,
-            (self._layout.ifmap(place) if work.ifmap_read_bits else ())
-            + (self._layout.filter(place) if work.filter_read_bits else ()),
-            write=False,
-        )
+        ifmap, filters, _ = self._parts.of_tiles[tile]
+        return self._move(start, [ifmap] * (work.ifmap_read_bits > 0) + [filters] * (work.filter_read_bits > 0), False)
 
     def write(self, tile: int, work: TileWork, start: int) -> int:
         """Return when what a tile writes is written."""
-        return self._move(start, self._layout.ofmap(self._place(tile)), write=True)
+        return self._move(start, [self._parts.of_tiles[tile, 2]], True)
 
     @property
     def rows(self) -> RowCounts:
@@ -67,18 +56,11 @@ class BankedChannel:
 
         return RowCounts(*(int(self._state[field]) for field in (HITS, MISSES, CONFLICTS, REFRESHES)))
 
-    def _move(self, start: int, runs: tuple[Runs, ...], write: bool) -> int:
+    def _move(self, start: int, parts: list[int], write: bool) -> int:
         over, under = self._ratio.numerator, self._ratio.denominator
         clock = -(-start * over // under)
-        end = int(self._transfer(self._clocks, self._state, self._banks, clock, np.array(runs, dtype=np.int64), write))
+        end = int(self._transfer(self._clocks, self._state, self._banks, clock, self._parts.runs[parts], write))
         return -(-end * under // over)
-
-    def _place(self, tile: int) -> Place:
-        while self._next <= tile:
-            self._ahead[self._next] = next(self._places)
-            self._ahead.pop(self._next - 3, None)  # written back, if it had anything to write
-            self._next += 1
-        return self._ahead[tile]
 
 
 def clock_ratio(device: Device, clock_mhz: float) -> Fraction:
