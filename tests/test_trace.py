@@ -1,4 +1,4 @@
-"""Traces: the float reference, files, chains, synthesis, and the bundled trace."""
+"""Traces: files, chains, and the bundled trace."""
 
 import io
 import json
@@ -15,139 +15,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from trace_cases import CONV, FC, NAMES, failure, same, small_trace
 
-import logaccel.trace.reference as reference
-from logaccel.errors import TraceError, WorkloadError
+from logaccel.errors import TraceError
 from logaccel.trace import (
     LayerTensors,
     Trace,
     chain_trace,
     load_trace,
-    reference_ofmap,
     save_trace,
     synthesize_trace,
 )
-from logaccel.workload import Layer, network_of
-
-CONV = Layer(name="conv", in_channels=2, out_channels=4, in_size=4, kernel=3, stride=2, padding=1)
-FC = Layer(name="fc", kind="fc", in_channels=16, out_channels=3, relu=False)
-NAMES = ("ifmap", "filter", "bias", "ofmap")
-
-
-def small_trace(labels=(0, 2)):
-    rng = np.random.default_rng(5)
-    parameters = [
-        (layer, rng.normal(size=layer.filter_shape), rng.normal(size=layer.out_channels)) for layer in (CONV, FC)
-    ]
-    return chain_trace("small", rng.random((2, 2, 4, 4)), parameters, labels=np.array(labels), source="s", licence="l")
-
-
-def same(left, right):
-    assert (left.name, left.source, left.licence) == (right.name, right.source, right.licence)
-    assert [item.layer for item in left.layers] == [item.layer for item in right.layers]
-    for one, other in zip(left.layers, right.layers, strict=True):
-        for name in NAMES:
-            a, b = getattr(one, name), getattr(other, name)
-            assert a.dtype == b.dtype == np.float32 and a.shape == b.shape and a.tobytes() == b.tobytes()
-            assert not b.flags.writeable
-    assert (left.labels is None) == (right.labels is None)
-    assert left.labels is None or (left.labels == right.labels).all()
-
-
-def failure(call, *args, **more):
-    with pytest.raises(TraceError) as caught:
-        call(*args, **more)
-    return str(caught.value)
-
-
-def naive_ofmap(layer, ifmap, filters, bias):
-    """Follow the definition with Python floats, one element at a time."""
-    batch, (p_size, q_size), (taps_high, taps_wide) = ifmap.shape[0], layer.out_size, layer.kernel
-    maps = ifmap.reshape(batch, layer.in_channels, *layer.in_size).astype(float)
-    weights = filters.reshape(layer.out_channels, -1, taps_high, taps_wide).astype(float)
-    depth, width = layer.in_channels // layer.groups, layer.out_channels // layer.groups
-    ofmap = np.zeros((batch, layer.out_channels, p_size, q_size), dtype=np.float32)
-    for n, m, p, q in np.ndindex(ofmap.shape):
-        total = 0.0
-        for c, r, s in np.ndindex(depth, taps_high, taps_wide):
-            row = p * layer.stride[0] + r * layer.dilation[0] - layer.padding[0]
-            col = q * layer.stride[1] + s * layer.dilation[1] - layer.padding[1]
-            if 0 <= row < layer.in_size[0] and 0 <= col < layer.in_size[1]:
-                total += maps[n, m // width * depth + c, row, col] * weights[m, c, r, s]
-        total += float(bias[m])
-        ofmap[n, m, p, q] = np.float32(max(total, 0.0) if layer.relu else total)
-    return ofmap.reshape(layer.ofmap_shape(batch))
-
-
-@st.composite
-def convolutions(draw):
-    groups, few, small = draw(st.sampled_from((1, 1, 2, 3))), st.integers(1, 3), st.integers(0, 2)
-    return Layer(
-        name="random",
-        in_channels=groups * draw(few),
-        out_channels=groups * draw(few),
-        in_size=(draw(st.integers(5, 8)), draw(st.integers(5, 8))),
-        kernel=(draw(few), draw(few)),
-        stride=(draw(few), draw(few)),
-        dilation=(draw(st.integers(1, 2)), draw(st.integers(1, 2))),
-        padding=(draw(small), draw(small), draw(small), draw(small)),
-        groups=groups,
-        relu=draw(st.booleans()),
-    )
-
-
-def tensors_for(layer, batch, seed):
-    rng = np.random.default_rng(seed)
-    ifmap = rng.normal(size=layer.ifmap_shape(batch)).astype(np.float32)
-    ifmap[rng.random(ifmap.shape) < 0.3] = 0
-    return ifmap, *(rng.normal(size=s).astype(np.float32) for s in (layer.filter_shape, layer.out_channels))
-
-
-@given(layer=convolutions(), batch=st.integers(1, 3), seed=st.integers(0, 2**20))
-def test_reference_follows_the_definition_bit_for_bit(layer, batch, seed):
-    tensors = tensors_for(layer, batch, seed)
-    assert reference_ofmap(layer, *tensors).tobytes() == naive_ofmap(layer, *tensors).tobytes()
-
-
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_reference_spans_tiles_slices_and_threads(threads, monkeypatch):
-    monkeypatch.setattr(reference, "thread_count", lambda: threads)
-    layer = Layer(name="big", in_channels=16, out_channels=70, in_size=12, kernel=3, padding=1)  # K = 144, 144 pixels
-    ifmap, filters, bias = tensors_for(layer, 1, 3)
-    ofmap = reference_ofmap(layer, ifmap, filters, bias)
-    chosen = [(m, p, q) for m in (0, 63, 64, 69) for p in (0, 10, 11) for q in (0, 7, 8, 11)]
-    padded = np.pad(ifmap[0], ((0, 0), (1, 1), (1, 1))).astype(float)
-    for m, p, q in chosen:
-        total = 0.0
-        for a, w in zip(padded[:, p : p + 3, q : q + 3].ravel(), filters[m].ravel().astype(float), strict=True):
-            total += a * w
-        assert ofmap[0, m, p, q] == np.float32(max(total + float(bias[m]), 0.0))
-
-
-def test_reference_agrees_with_einsum():
-    layer = Layer(name="a", in_channels=20, out_channels=70, in_size=14, kernel=3, stride=2)
-    ifmap, filters, bias = tensors_for(layer, 3, 1)
-    windows = np.lib.stride_tricks.sliding_window_view(ifmap.astype(float), (3, 3), axis=(2, 3))[:, :, ::2, ::2]
-    expected = np.einsum("ncpqrs,mcrs->nmpq", windows, filters.astype(float)) + bias[:, None, None]
-    np.testing.assert_allclose(
-        reference_ofmap(layer, ifmap, filters, bias), np.maximum(expected, 0), rtol=1e-6, atol=1e-6
-    )
-    fc = Layer(name="b", kind="fc", in_channels=300, out_channels=130, relu=False)
-    ifmap, filters, bias = tensors_for(fc, 2, 2)
-    expected = ifmap.astype(float) @ filters.T.astype(float) + bias
-    np.testing.assert_allclose(reference_ofmap(fc, ifmap, filters, bias), expected, rtol=1e-5, atol=1e-6)
-
-
-def test_the_order_of_accumulation_is_k():
-    big, one = np.float32(2.0**60), np.ones((1, 300), np.float32)
-    layer = Layer(name="a", kind="fc", in_channels=300, out_channels=1, relu=False)
-    for places in ((0, 1, 2, 3), (0, 130, 200, 299)):  # within a slice of k, and over three of them
-        for order, total in (([big, 1, -big, 1], 1.0), ([big, -big, 1, 1], 2.0), ([1, big, 1, -big], 0.0)):
-            ifmap = np.zeros((1, 300), np.float32)
-            ifmap[0, places] = order
-            assert reference_ofmap(layer, ifmap, one, np.zeros(1, np.float32))[0, 0] == total
+from logaccel.workload import network_of
 
 
 @pytest.mark.parametrize("compact", [False, True])
@@ -444,55 +323,6 @@ def test_chains_are_checked():
         "trace c: layer conv: its ifmap [2, 4, 4] is not the ofmap [3] of layer fc"
     )
     assert failure(chain_trace, "c", np.zeros(1), []) == "trace c: layers: must hold at least one layer"
-
-
-def test_synthesis_is_reproducible_and_layers_are_independent():
-    wide = CONV.model_copy(update={"name": "b", "in_channels": 4})
-    network = network_of({"name": "n", "batch": 2, "layers": [CONV, wide, FC]}, "n")
-    trace = synthesize_trace(network, seed=3)
-    same(trace, synthesize_trace(network, seed=3))
-    assert trace.batch == 2 and trace.source == "synthesised: seed 3, zero share 0.5"
-    assert (synthesize_trace(network, seed=4).layers[1].filter != trace.layers[1].filter).any()
-    changed = network_of(
-        {"name": "n", "batch": 2, "layers": [CONV, wide.model_copy(update={"kernel": (1, 1)}), FC]}, "n"
-    )
-    other = synthesize_trace(changed, seed=3)
-    for name in NAMES:
-        assert getattr(other.layers[0], name).tobytes() == getattr(trace.layers[0], name).tobytes()
-        assert getattr(other.layers[2], name).tobytes() == getattr(trace.layers[2], name).tobytes()
-    assert synthesize_trace(network, seed=3, batch=5).layers[2].filter.tobytes() == trace.layers[2].filter.tobytes()
-    assert (trace.layers[0].filter[:, :2] != trace.layers[1].filter[:, :2]).any()
-
-
-@pytest.mark.parametrize("zero_share", [0.0, 0.3, 0.5, 0.9])
-def test_synthesised_statistics(zero_share):
-    layer = {"name": "a", "in_channels": 64, "out_channels": 64, "in_size": 40, "kernel": 3, "padding": 1}
-    network = network_of({"name": "n", "layers": [layer, layer | {"name": "b"}]}, "n")
-    first, second = synthesize_trace(network, seed=0, zero_share=zero_share).layers
-    count = second.ifmap.size
-    # five standard errors of each estimate
-    assert abs((second.ifmap == 0).mean() - zero_share) <= 5 * np.sqrt(zero_share * (1 - zero_share) / count)
-    live = second.ifmap[second.ifmap > 0]
-    assert (second.ifmap >= 0).all()
-    assert abs(live.mean() - np.sqrt(2 / np.pi)) < 5 / np.sqrt(live.size)
-    assert abs((live**2).mean() - 1) < 5 * np.sqrt(2 / live.size)
-    assert abs(first.ifmap.mean()) < 5 / np.sqrt(count) and abs(first.ifmap.std() - 1) < 5 / np.sqrt(count)
-    assert (first.ifmap == 0).mean() < 1e-3
-    spread = np.sqrt(2 / 576)
-    assert abs(first.filter.std() / spread - 1) < 5 / np.sqrt(first.filter.size)
-    assert 2.5 < (first.filter.astype(float) ** 4).mean() / spread**4 < 3.5  # bell-shaped: kurtosis 3
-    assert 0.02 < first.bias.std() < 0.08
-    assert not np.array_equal(first.filter, second.filter)
-
-
-def test_synthesis_takes_names_and_refuses_nonsense():
-    assert failure(synthesize_trace, "alexnet", seed=-1, batch=0, zero_share=1.0).splitlines() == [
-        "synthesize_trace: seed: must be a whole number, at least 0, got -1",
-        "synthesize_trace: batch: must be a whole number, at least 1, got 0",
-        "synthesize_trace: zero_share: must be at least 0 and below 1, got 1.0",
-    ]
-    with pytest.raises(WorkloadError, match="no_such: no such file, nor a network of that name"):
-        synthesize_trace("no_such")
 
 
 def test_bundled_trace():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from logaccel.engine.blas import FLOAT32_EXACT, FLOAT64_EXACT, FloatFactors
 from logaccel.engine.factors import factors_of
-from logaccel.engine.kernels_direct import CodeBytes, Weights, run_exact
+from logaccel.engine.kernels_direct import CodeBytes, Convolution, Weights, run_exact
 from logaccel.engine.kernels_lane import Lane
 from logaccel.engine.kernels_rows import Shape, Walk
 from logaccel.engine.layout import kernel_factors, lay_out, pack_blocks
@@ -52,8 +52,6 @@ class DirectLayer:
         """Take what `direct_layer` prepared."""
         self.layer, self.factors, self.weights, self.lane, self.spec = layer, factors, weights, lane, spec
         self.tables = kernel_factors(*factors.tables())
-        narrow = weights.packed.dtype == np.float32
-        self.zero: NDArray[Any] = np.empty(0, np.int32 if narrow else np.int64)
         self.carries = _carries(spec, lane.fraction_bits)
         self.walks: dict[int, tuple[Walk, Weights]] = {}
 
@@ -65,13 +63,11 @@ class DirectLayer:
     def run(self, ifmap: Codes, residual: Codes | None = None) -> tuple[Codes, int]:
         """Return the ofmap's codes [N, M, P, Q] (or [N, M]) and how many of them are at the ends of the format."""
         layer, batch = self.layer, len(ifmap)
-        walk, weights = self._walk(batch)
         shape = Shape(layer.in_channels, *layer.in_size, layer.groups)
+        work = Convolution(shape, self.tables, *self._walk(batch))
         out: Codes = np.empty(layer.ofmap_shape(batch), self.spec.output.code_dtype)
         added = _bytes(out[:0] if residual is None else residual)
-        saturated = run_exact(
-            _bytes(ifmap), shape, self.tables, walk, weights, self.lane, self.carries, added, self.zero, _bytes(out)
-        )
+        saturated = run_exact(_bytes(ifmap), work, self.lane, self.carries, added, _bytes(out))
         return out, int(saturated)
 
     def _walk(self, batch: int) -> tuple[Walk, Weights]:

@@ -51,6 +51,15 @@ class Weights(NamedTuple):
     channels: int  # of a group
 
 
+class Convolution(NamedTuple):
+    """One layer on one batch: what it reads, how codes become factors, where things lie, and the weights."""
+
+    shape: Shape
+    factors: Factors
+    walk: Walk
+    weights: Weights
+
+
 class CodeBytes(NamedTuple):
     """Codes of any width as bytes."""
 
@@ -60,24 +69,15 @@ class CodeBytes(NamedTuple):
 
 @parallel_kernel
 def run_exact(
-    ifmap: CodeBytes,
-    shape: Shape,
-    factors: Factors,
-    walk: Walk,
-    weights: Weights,
-    lane: Lane,
-    carries: tuple[int, ...],
-    residual: CodeBytes,
-    zero: Sums,
-    out: CodeBytes,
+    ifmap: CodeBytes, work: Convolution, lane: Lane, carries: tuple[int, ...], residual: CodeBytes, out: CodeBytes
 ) -> int:
     """Set out[n, m, p, q] to the codes of a layer of codes[n, c, h, w]; return how many are at the ends of the format.
 
-    zero: an empty array of the integers in which the totals fit.
+    Totals are integers of the type of the lane's residual words.
     """
     saturated = 0
-    for worker in parallel_range(walk.workers):
-        saturated += _work(worker, ifmap, shape, factors, walk, weights, lane, carries, residual, zero, out)
+    for worker in parallel_range(work.walk.workers):
+        saturated += _work(worker, ifmap, work, lane, carries, residual, out)
     return saturated
 
 
@@ -85,46 +85,45 @@ def run_exact(
 def _work(
     worker: int,
     ifmap: CodeBytes,
-    shape: Shape,
-    factors: Factors,
-    walk: Walk,
-    weights: Weights,
+    work: Convolution,
     lane: Lane,
     carries: tuple[int, ...],
     residual: CodeBytes,
-    zero: Sums,
     out: CodeBytes,
 ) -> int:
     """Do every task of one worker; return how many codes are at the ends of the format."""
-    saturated = 0
+    saturated, (shape, _, walk, weights) = 0, work
     batch = ifmap.flat.size // (ifmap.width * shape.channels * shape.high * shape.wide)
-    shares = (batch + walk.images - 1) // walk.images
-    blocks = (weights.channels + CHANNELS - 1) // CHANNELS
+    shares, blocks = _parts(batch, walk, weights)
     x = np.zeros(walk.size, weights.packed.dtype)  # margins stay zero from task to task
-    totals = np.zeros(CHANNELS * TILE, zero.dtype)
+    totals = np.zeros(CHANNELS * TILE, lane.residual_words.dtype)
     found = np.empty((TILE, STRETCH), np.int64)
     for task in range(worker, shares * walk.splits, walk.workers):
         share, split = _share(task, walk)
         images: Any = min(walk.images, batch - share * walk.images)
-        begin, end = blocks * split // walk.splits, blocks * (split + 1) // walk.splits
         places = images * walk.rows * walk.pitch
         for group in range(weights.groups):
-            _spread_codes(ifmap, shape, (share * walk.images, images, group), factors, walk, x)
+            _spread_codes(ifmap, work, (share * walk.images, images, group), x)
             for j in range(0, places, TILE):
                 length = min(TILE, (places - j + STEP - 1) // STEP * STEP)
                 held = find_stretches(share * walk.images, j, min(length, places - j), walk, found)
-                for block in range(begin, end):
-                    own = group * weights.channels + block * CHANNELS
-                    spot = weights.channels * weights.groups, own, min(CHANNELS, weights.channels - block * CHANNELS)
+                for block in range(blocks * split // walk.splits, blocks * (split + 1) // walk.splits):
+                    spot = _spot(weights, group, block)
                     add_spans(x, j, length, weights, group * blocks + block, totals)
                     if lane.residual_words.size > 0:
                         _add_codes(residual, found, held, spot, walk, lane, totals)
                     if lane.logarithmic:
-                        to_log(totals, (spot[2], length, TILE), lane, own, carries, x)
+                        to_log(totals, (spot[2], length, TILE), lane, spot[1], carries, x)
                     else:
-                        to_linear(totals, (spot[2], length, TILE), lane, own)
+                        to_linear(totals, (spot[2], length, TILE), lane, spot[1])
                     saturated += _write_codes(totals, found, held, spot, walk, lane, out)
     return saturated
+
+
+@kernel
+def _parts(batch: int, walk: Walk, weights: Weights) -> tuple[int, int]:
+    """Return into how many shares the images go, and into how many blocks the channels of a group."""
+    return (batch + walk.images - 1) // walk.images, (weights.channels + CHANNELS - 1) // CHANNELS
 
 
 @kernel
@@ -134,9 +133,15 @@ def _share(task: int, walk: Walk) -> tuple[Any, Any]:
 
 
 @kernel
-def _spread_codes(
-    ifmap: CodeBytes, shape: Shape, part: tuple[Any, ...], factors: Factors, walk: Walk, x: Floats
-) -> None:
+def _spot(weights: Weights, group: int, block: int) -> tuple[int, int, int]:
+    """Return the channels of an image, the first of a block and how many it has."""
+    first = block * CHANNELS
+    return weights.channels * weights.groups, group * weights.channels + first, min(CHANNELS, weights.channels - first)
+
+
+@kernel
+def _spread_codes(ifmap: CodeBytes, work: Convolution, part: tuple[Any, ...], x: Floats) -> None:
+    shape, factors, walk, _ = work
     if ifmap.width == 1:
         spread(ifmap.flat, shape, part, factors, walk, x)
     elif ifmap.width == 2:
@@ -188,42 +193,28 @@ def add_spans(x: Floats, j: int, length: int, weights: Weights, block: int, tota
         first = end
 
 
-@parallel_kernel
-def run_real(
-    values: NDArray[np.float32],
-    shape: Shape,
-    factors: Factors,
-    walk: Walk,
-    weights: Weights,
-    bias: Floats,
-    relu: bool,
-    residual: NDArray[np.float32],
-    out: NDArray[np.float32],
-) -> None:
-    """Set out[n, m, p, q] of a layer of real values[n, c, h, w], summed in float64 in the order of k.
+class RealLane(NamedTuple):
+    """What follows the sums of real values. The bias is added before the one rounding, the residual after it."""
 
-    The bias is added before the sum is rounded, once, to float32; a residual after that. Arrays are flat.
-    """
-    for worker in parallel_range(walk.workers):
-        _work_really(worker, values, shape, factors, walk, weights, bias, relu, residual, out)
+    bias: Floats
+    relu: bool
+    residual: NDArray[np.float32]  # [n, m, p, q], flat, or empty
+
+
+@parallel_kernel
+def run_real(values: NDArray[np.float32], work: Convolution, lane: RealLane, out: NDArray[np.float32]) -> None:
+    """Set out[n, m, p, q] of a layer of real values[n, c, h, w], summed in float64 in the order of k. All are flat."""
+    for worker in parallel_range(work.walk.workers):
+        _work_really(worker, values, work, lane, out)
 
 
 @kernel
 def _work_really(
-    worker: int,
-    values: NDArray[np.float32],
-    shape: Shape,
-    factors: Factors,
-    walk: Walk,
-    weights: Weights,
-    bias: Floats,
-    relu: bool,
-    residual: NDArray[np.float32],
-    out: NDArray[np.float32],
+    worker: int, values: NDArray[np.float32], work: Convolution, lane: RealLane, out: NDArray[np.float32]
 ) -> None:
+    shape, factors, walk, weights = work
     batch = values.size // (shape.channels * shape.high * shape.wide)
-    shares = (batch + walk.images - 1) // walk.images
-    blocks = (weights.channels + CHANNELS - 1) // CHANNELS
+    shares, blocks = _parts(batch, walk, weights)
     x, sums = np.zeros(walk.size, np.float64), np.zeros(CHANNELS * TILE, np.float64)
     found = np.empty((TILE, STRETCH), np.int64)
     for task in range(worker, shares * walk.splits, walk.workers):
@@ -236,10 +227,8 @@ def _work_really(
                 length = min(TILE, (places - j + STEP - 1) // STEP * STEP)
                 held = find_stretches(share * walk.images, j, min(length, places - j), walk, found)
                 for block in range(blocks * split // walk.splits, blocks * (split + 1) // walk.splits):
-                    own = group * weights.channels + block * CHANNELS
-                    spot = weights.channels * weights.groups, own, min(CHANNELS, weights.channels - block * CHANNELS)
                     add_spans(x, j, length, weights, group * blocks + block, sums)
-                    _finish(sums, found, held, spot, walk, bias, relu, residual, out)
+                    _finish(sums, found, held, _spot(weights, group, block), walk, lane, out)
 
 
 @kernel
@@ -249,20 +238,18 @@ def _finish(
     held: int,
     spot: tuple[int, int, int],
     walk: Walk,
-    bias: Floats,
-    relu: bool,
-    residual: NDArray[np.float32],
+    lane: RealLane,
     out: NDArray[np.float32],
 ) -> None:
     """Add bias and residual to the sums of a tile, stretch by stretch (see `add_rows`)."""
-    size, lowest = walk.out_high * walk.out_wide, np.float32(0.0 if relu else -np.inf)
+    size, lowest = walk.out_high * walk.out_wide, np.float32(0.0 if lane.relu else -np.inf)
     for m in range(spot[2]):
-        addend = bias[spot[1] + m]
+        addend = lane.bias[spot[1] + m]
         for s in range(held):
             target = np.uint64((found[s, 0] * spot[0] + spot[1] + m) * size + found[s, 1])
             source = np.uint64(m * TILE + found[s, 2])
             for i in range(np.uint64(found[s, 3])):
                 value = np.float32(sums[source + i] + addend)
-                if residual.size > 0:
-                    value = np.float32(value + residual[target + i])
+                if lane.residual.size > 0:
+                    value = np.float32(value + lane.residual[target + i])
                 out[target + i] = max(value, lowest)
