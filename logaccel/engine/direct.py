@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from logaccel.engine.blas import FLOAT32_EXACT, FLOAT64_EXACT, FloatFactors
 from logaccel.engine.factors import factors_of
-from logaccel.engine.kernels_direct import CodeBytes, Convolution, Weights, run_exact
+from logaccel.engine.kernels_direct import CodeBytes, Weights, run_exact
 from logaccel.engine.kernels_lane import Lane
 from logaccel.engine.kernels_rows import Shape, Walk
 from logaccel.engine.layout import kernel_factors, lay_out, pack_blocks
@@ -64,10 +64,12 @@ class DirectLayer:
         """Return the ofmap's codes [N, M, P, Q] (or [N, M]) and how many of them are at the ends of the format."""
         layer, batch = self.layer, len(ifmap)
         shape = Shape(layer.in_channels, *layer.in_size, layer.groups)
-        work = Convolution(shape, self.tables, *self._walk(batch))
+        walk, weights = self._walk(batch)
         out: Codes = np.empty(layer.ofmap_shape(batch), self.spec.output.code_dtype)
         added = _bytes(out[:0] if residual is None else residual)
-        saturated = run_exact(_bytes(ifmap), work, self.lane, self.carries, added, _bytes(out))
+        saturated = run_exact(
+            _bytes(ifmap), shape, self.tables, walk, weights, self.lane, self.carries, added, _bytes(out)
+        )
         return out, int(saturated)
 
     def _walk(self, batch: int) -> tuple[Walk, Weights]:

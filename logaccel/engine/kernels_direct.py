@@ -69,14 +69,23 @@ class CodeBytes(NamedTuple):
 
 @parallel_kernel
 def run_exact(
-    ifmap: CodeBytes, work: Convolution, lane: Lane, carries: tuple[int, ...], residual: CodeBytes, out: CodeBytes
+    ifmap: CodeBytes,
+    shape: Shape,
+    factors: Factors,
+    walk: Walk,
+    weights: Weights,
+    lane: Lane,
+    carries: tuple[int, ...],
+    residual: CodeBytes,
+    out: CodeBytes,
 ) -> int:
     """Set out[n, m, p, q] to the codes of a layer of codes[n, c, h, w]; return how many are at the ends of the format.
 
-    Totals are integers of the type of the lane's residual words.
+    Totals are integers of the type of the lane's residual words. A parallel loop takes no records of records.
     """
     saturated = 0
-    for worker in parallel_range(work.walk.workers):
+    for worker in parallel_range(walk.workers):
+        work = Convolution(shape, factors, walk, weights)
         saturated += _work(worker, ifmap, work, lane, carries, residual, out)
     return saturated
 
@@ -202,10 +211,18 @@ class RealLane(NamedTuple):
 
 
 @parallel_kernel
-def run_real(values: NDArray[np.float32], work: Convolution, lane: RealLane, out: NDArray[np.float32]) -> None:
+def run_real(
+    values: NDArray[np.float32],
+    shape: Shape,
+    factors: Factors,
+    walk: Walk,
+    weights: Weights,
+    lane: RealLane,
+    out: NDArray[np.float32],
+) -> None:
     """Set out[n, m, p, q] of a layer of real values[n, c, h, w], summed in float64 in the order of k. All are flat."""
-    for worker in parallel_range(work.walk.workers):
-        _work_really(worker, values, work, lane, out)
+    for worker in parallel_range(walk.workers):
+        _work_really(worker, values, Convolution(shape, factors, walk, weights), lane, out)
 
 
 @kernel

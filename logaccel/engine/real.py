@@ -3,7 +3,7 @@
 import numpy as np
 
 from logaccel.engine.direct import MOST_WEIGHTS
-from logaccel.engine.kernels_direct import Convolution, RealLane, Weights, run_real
+from logaccel.engine.kernels_direct import RealLane, Weights, run_real
 from logaccel.engine.kernels_rows import Shape
 from logaccel.engine.layout import kernel_factors, lay_out, pack_blocks
 from logaccel.trace import Tensor
@@ -38,6 +38,6 @@ class RealLayer:
         shape = Shape(layer.in_channels, *layer.in_size, layer.groups)
         added = np.empty(0, np.float32) if residual is None else np.ascontiguousarray(residual, np.float32).reshape(-1)
         out = np.empty(layer.ofmap_shape(batch), np.float32)
-        work = Convolution(shape, _FACTORS, walk, self.weights._replace(at=at))
-        run_real(values, work, RealLane(self.bias.astype(np.float64), layer.relu, added), out.reshape(-1))
+        lane = RealLane(self.bias.astype(np.float64), layer.relu, added)
+        run_real(values, shape, _FACTORS, walk, self.weights._replace(at=at), lane, out.reshape(-1))
         return out
