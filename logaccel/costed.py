@@ -77,6 +77,20 @@ class Between:
         found = ((node.name, post_work(self.graph, node)) for node in self.graph.nodes)
         return {name: work for name, work in found if work is not None}
 
+    @cached_property
+    def surroundings(self) -> Surroundings:
+        """What the work of every node meets."""
+        return Surroundings(self.batch, self.arch.array.cols, self.arch.memory, self.arch.clock_mhz)
+
+    def widths(self, work: PostWork, kept: Collection[str]) -> PostWidths:
+        """Return the words of a node's tensors, and which of their maps are on chip. kept: those that stay there."""
+        return PostWidths(
+            inputs=tuple(tuple(self.tensors[name].bits for name in names) for names in work.inputs),
+            result=self.tensors[work.name].bits,
+            inputs_on_chip=tuple(tuple(self.maps[name] in kept for name in names) for names in work.inputs),
+            result_on_chip=work.kind != "residual" and work.name in kept,  # a residual's result is its layer's
+        )
+
 
 @dataclass(frozen=True)
 class LayerCost:
@@ -199,13 +213,8 @@ def cost_between_layers(between: Between, prices: Prices, kept: Collection[str] 
 def cost_between(between: Between, work: PostWork, prices: Prices, kept: Collection[str]) -> PostResult:
     """Return the work of one node, as if it were the first (`layers_before`)."""
     arch, tensors, maps = between.arch, between.tensors, between.maps
-    widths = PostWidths(
-        inputs=tuple(tuple(tensors[name].bits for name in names) for names in work.inputs),
-        result=tensors[work.name].bits,
-        inputs_on_chip=tuple(tuple(maps[name] in kept for name in names) for names in work.inputs),
-        result_on_chip=work.kind != "residual" and work.name in kept,  # a residual's result is its layer's
-    )
-    cost = cost_post_work(work, widths, Surroundings(between.batch, arch.array.cols, arch.memory, arch.clock_mhz))
+    widths = between.widths(work, kept)
+    cost = cost_post_work(work, widths, between.surroundings)
     cycles = cost.compute_cycles + (arch.post.stages if cost.compute_cycles else 0)
     sources = tuple(tensors[name] for names in work.inputs for name in names)
     memory = None

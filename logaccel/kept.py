@@ -28,8 +28,8 @@ _ROWS = TypeAdapter(SimulationResult)
 class KeptRows:
     """The folder of one comparison: finds a row that was finished before, keeps one that has just been.
 
-    Rows are kept without their tensors. Raises ConfigError where the folder cannot be one, or a file in it
-    has the name of a row and is none.
+    Rows are kept without their tensors and their graph. Raises ConfigError where the folder cannot be one, or a file
+    in it has the name of a row and is none.
     """
 
     def __init__(self, folder: str | Path, workload: Trace | Network | Graph, engine: str, backend: str) -> None:
@@ -52,7 +52,8 @@ class KeptRows:
 
     def keep(self, row: SimulationResult) -> SimulationResult:
         """Write a finished row, whole or not at all, and return it as a later run will find it."""
-        light = replace(row, layers=tuple(replace(layer, psum=None, ofmap_codes=None) for layer in row.layers))
+        layers = tuple(replace(layer, psum=None, ofmap_codes=None) for layer in row.layers)
+        light = replace(row, layers=layers, between=None)
         write_whole(self._path(row.arch, row.chained), _ROWS.dump_json(light, indent=2))
         return light
 

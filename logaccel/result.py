@@ -12,11 +12,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict
+from pydantic import ConfigDict, InstanceOf
 
 from logaccel.arch import Architecture
 from logaccel.cost import Area, Energy, MemoryProvenance
-from logaccel.costed import PostResult
+from logaccel.costed import Between, PostResult
 from logaccel.errors import ConfigError
 from logaccel.formats.encode import Codes
 from logaccel.memory.accounting import Traffic
@@ -157,6 +157,7 @@ class SimulationResult:
     post_work: tuple[PostResult, ...] = ()  # between the layers of a graph
     memory_provenance: MemoryProvenance | None = None  # None: no system figures
     maps_on_chip: tuple[KeptMap, ...] = ()  # in the order in which they are made
+    between: InstanceOf[Between] | None = None  # what `post_work` is the work of; None: nothing, or a kept row
 
     @property
     def values_simulated(self) -> bool:

@@ -136,6 +136,7 @@ def simulate(
         notes=_notes(workload, chained, arch),
         post_work=post_work,
         maps_on_chip=plan.maps_on_chip,
+        between=between,
         memory_provenance=memory_provenance(profile, arch),
     )
 

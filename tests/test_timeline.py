@@ -19,7 +19,7 @@ from logaccel.memory.tiles import TiledLayer
 from logaccel.memory.walk import drain_cycles, places
 from logaccel.memory.widths import WordWidths
 from logaccel.report import timeline
-from logaccel.report.timeline import MOST_BARS, plot_timeline, timeline_events, write_timeline
+from logaccel.report.timeline import LAYER, MOST_BARS, plot_timeline, timeline_events, write_timeline
 from logaccel.result import SimulationResult
 from logaccel.simulation import simulate
 from logaccel.workload import Layer, MatrixShape, Network
@@ -122,7 +122,24 @@ def test_work_between_the_layers_of_a_graph_has_its_place(tmp_path: Path) -> Non
     assert [event["name"] for event in whole] == ["first", "pool", "second", "mean"]
     ends = [event["args"]["cycle"] + event["args"]["cycles"] for event in whole]
     assert [event["args"]["cycle"] for event in whole] == [0, *ends[:-1]] and ends[-1] == result.total_cycles
-    assert plot_timeline(result).axes[0].get_xlim() == pytest.approx((0, result.time_us))
+    for node in result.post_work:  # from DRAM, through the lanes, and back, block by block
+        own = [event for event in events if event["args"]["layer"] == node.name]
+        moved = [sum(e["args"].get(key, 0) for e in own) for key in ("input_bits", "ofmap_bits")]
+        assert moved == [node.traffic.dram_ifmap.read_bits, node.traffic.dram_ofmap.write_bits]
+        lanes = sum(event["args"]["cycles"] for event in own if event["cat"] == "post-processing")
+        assert lanes == node.compute_cycles
+        assert min(e["args"]["cycle"] for e in own) >= next(e for e in whole if e["name"] == node.name)["args"]["cycle"]
+    for shared in (("DRAM: in", "DRAM: out"), ("post-processing",)):
+        spans = sorted((e["args"]["cycle"], e["args"]["cycles"]) for e in events if e["cat"] in shared)
+        assert all(start + cycles <= after for (start, cycles), (after, _) in itertools.pairwise(spans))
+    assert max(e["args"]["cycle"] + e["args"]["cycles"] for e in events) == result.total_cycles
+    assert {e["name"] for e in events if e["args"]["layer"] == "pool"} == {"pool", "block 0", "block 1"}
+    axes = plot_timeline(result).axes[0]
+    assert axes.get_xlim() == pytest.approx((0, result.time_us))
+    drawn = max(path.get_extents().x1 for item in axes.collections for path in item.get_paths())
+    assert drawn == pytest.approx(result.time_us)  # the latency of the last pool
+    alone = trace_of(result, tmp_path / "p.json", "pool")
+    assert alone == [event for event in events if event["args"]["layer"] == "pool"]
 
 
 @given(
@@ -167,7 +184,7 @@ def test_one_layer_of_many(tmp_path: Path) -> None:
 
 def test_the_gantt_chart_has_a_bar_for_every_event() -> None:
     result = result_on("os")
-    events = [event for event in timeline_events(result) if event.tile is not None]
+    events = [event for event in timeline_events(result) if event.resource != LAYER]
     axes = plot_timeline(result).axes[0]
     bars = [path.get_extents() for item in axes.collections for path in item.get_paths()]
     assert len(events) < MOST_BARS

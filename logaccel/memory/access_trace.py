@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from logaccel.arch import Memory
 from logaccel.memory import accesses, transfers
-from logaccel.memory.map_places import Gaps, Spot, Spots, empty
+from logaccel.memory.map_places import Gaps, LaneMap, Spot, Spots, empty
 from logaccel.memory.tiles import Mapping, TiledLayer
 from logaccel.memory.walk import PlacedTile, walk
 
@@ -37,8 +37,10 @@ KINDS = (
     Kind("ifmap", "write", "ifmap"), Kind("filter", "write", "filter"), Kind("ofmap", "read", "ofmap"),
     Kind("dram", "read", "ifmap"), Kind("dram", "read", "filter"), Kind("dram", "write", "ofmap"),
     Kind("ifmap", "write", "ofmap"),
+    *(Kind(level, access, operand) for operand in ("input", "residual")  # of the work between layers
+      for level, access in (("ofmap", "read"), ("ofmap", "write"), ("ifmap", "read"), ("dram", "read"))),
 )  # fmt: skip
-HANDED = 11
+HANDED, READ_RESIDUAL = 11, KINDS.index(Kind("ifmap", "read", "residual"))
 FILL, CROSS = {"ifmap": 5, "filter": 6, "ofmap": 7}, {"ifmap": 8, "filter": 9, "ofmap": 10}
 
 
@@ -57,7 +59,8 @@ class _Placed(NamedTuple):
     half: dict[str, int]  # of each scratchpad, 0 or 1
 
 
-_Block = dict[str, list[Counts]]  # level → arrays of [cycle, kind, address]
+Written = dict[str, list[Counts]]  # level → arrays of [cycle, kind, address]
+Stream = Iterator[tuple[Written, int]]  # with the cycle before which no other row of the stream will come
 
 
 def trace_layer(
@@ -70,9 +73,13 @@ def trace_layer(
     if spots is None:
         spots = _alone(tiled, mapping, memory)
     array = _array(tiled, mapping, memory, spots)
-    streams = [array, _fills(tiled, mapping, memory, spots), _write_backs(tiled, mapping, memory)]
-    marks = [0] * len(streams)  # no row before is still to come from the stream
-    pending: _Block = {level: [] for level in LEVELS}
+    return merged([array, _fills(tiled, mapping, memory, spots), _write_backs(tiled, mapping, memory)])
+
+
+def merged(streams: list[Stream]) -> Iterator[tuple[str, Rows]]:
+    """Yield (level, rows) of several streams, each in the order of cycles; of each level in that order."""
+    marks = [0] * len(streams)
+    pending: Written = {level: [] for level in LEVELS}
     while streams:
         behind = marks.index(min(marks))
         found = next(streams[behind], None)
@@ -130,14 +137,17 @@ def _placed(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[_Pl
         yield _Placed(tile, dict(half))
 
 
-def _array(tiled: TiledLayer, mapping: Mapping, memory: Memory, spots: Spots) -> Iterator[tuple[_Block, int]]:
+def _array(tiled: TiledLayer, mapping: Mapping, memory: Memory, spots: Spots) -> Stream:
     half_size = half_words(tiled, mapping)
     for tile, half in _placed(tiled, mapping, memory):
         start = tile.spans.busy.start
         for found, elapsed in accesses.TileAccesses(tiled, tile.place, memory).windows():
-            block: _Block = {}
+            block: Written = {}
             for item in found:
                 kind, level = item.what, KINDS[item.what].level
+                if kind == accesses.WRITE_OFMAP and spots.residual is not None:
+                    word = transfers.ofmap_word(tiled, tile.place, item.address)
+                    block.setdefault("ifmap", []).append(_residual(spots.residual, start + item.cycle, word))
                 if kind == accesses.READ_IFMAP:
                     before = 0 if tiled.ifmap_on_chip else half[level] * half_size[level]
                     address = spots.ifmap.address(before + item.address)
@@ -146,34 +156,43 @@ def _array(tiled: TiledLayer, mapping: Mapping, memory: Memory, spots: Spots) ->
                     address = spots.ofmap.address(transfers.ofmap_word(tiled, tile.place, item.address))
                 else:
                     address = half[level] * half_size[level] + item.address
-                block.setdefault(level, []).append(_rows(start + item.cycle, kind, address))
+                block.setdefault(level, []).append(rows_of(start + item.cycle, kind, address))
             yield block, start + elapsed
 
 
-def _fills(tiled: TiledLayer, mapping: Mapping, memory: Memory, spots: Spots) -> Iterator[tuple[_Block, int]]:
+def _residual(own: LaneMap, cycle: Counts, ofmap_word: Counts) -> Counts:
+    """Return what the lane reads of a residual on chip: a word beside each finished word of the layer."""
+    assert own.spot is not None
+    return rows_of(cycle, READ_RESIDUAL, own.spot.address(own.map_words(ofmap_word)))
+
+
+def _fills(tiled: TiledLayer, mapping: Mapping, memory: Memory, spots: Spots) -> Stream:
     half_size, dram = half_words(tiled, mapping), memory.dram
     for tile, half in _placed(tiled, mapping, memory):
         for moved in transfers.reads(tiled, tile, dram):
+            if moved.tensor == "ifmap" and spots.ifmap_in_map is not None:
+                moved = replace(moved, in_dram=spots.ifmap_in_map(moved.in_dram))
             address = half[moved.tensor] * half_size[moved.tensor] + moved.in_tile
             yield _crossing(moved, spots.ifmap.address(address) if moved.tensor == "ifmap" else address)
 
 
-def _write_backs(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Iterator[tuple[_Block, int]]:
+def _write_backs(tiled: TiledLayer, mapping: Mapping, memory: Memory) -> Stream:
     half_size, dram = half_words(tiled, mapping), memory.dram
     for tile, half in _placed(tiled, mapping, memory):
         for moved in transfers.writes(tiled, tile, dram):
             yield _crossing(moved, half["ofmap"] * half_size["ofmap"] + moved.in_tile)
 
 
-def _crossing(moved: transfers.Moved, address: Counts) -> tuple[_Block, int]:
+def _crossing(moved: transfers.Moved, address: Counts) -> tuple[Written, int]:
     block = {
-        moved.tensor: [_rows(moved.cycle, FILL[moved.tensor], address)],
-        "dram": [_rows(moved.cycle, CROSS[moved.tensor], moved.in_dram)],
+        moved.tensor: [rows_of(moved.cycle, FILL[moved.tensor], address)],
+        "dram": [rows_of(moved.cycle, CROSS[moved.tensor], moved.in_dram)],
     }
     return block, int(moved.cycle[-1])
 
 
-def _rows(cycle: Counts, kind: int, address: Counts) -> Counts:
+def rows_of(cycle: Counts, kind: int, address: Counts) -> Counts:
+    """Return single words as rows [cycle, kind, address]."""
     return np.stack((cycle, np.full_like(cycle, kind), address), axis=1)
 
 

@@ -7,7 +7,7 @@ A map lies at the end of the scratchpad, or else at its beginning, or else in th
 from the lowest gap on, where none does. So whatever fits by its size has its place.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,11 +36,35 @@ class Spot:
 
 
 @dataclass(frozen=True)
+class LaneMap:
+    """A tensor that the lanes go through: [N, C, H, W], where its words are in its map, and where that is on chip."""
+
+    size: tuple[int, int, int]
+    in_map: Callable[[Counts], Counts] | None = None  # None: at the same place
+    spot: Spot | None = None  # None: in DRAM
+    first_channel: int = 0  # of a concat's part
+
+    def words(self, image: Counts | int, channel: Counts, row: Counts, column: Counts) -> Counts:
+        """Return the words of the map; channels count from the first of this part."""
+        channels, height, width = self.size
+        return self.map_words(((image * channels + self.first_channel + channel) * height + row) * width + column)
+
+    def map_words(self, word: Counts) -> Counts:
+        """Return the words of the map that some words of the tensor are."""
+        return word if self.in_map is None else self.in_map(word)
+
+
+@dataclass(frozen=True)
 class Spots:
-    """Where a layer's ifmap lies (the whole, or two tiles one after the other), and its ofmap if it stays."""
+    """Where a layer's ifmap lies (the whole, or two tiles one after the other), and its ofmap if it stays.
+
+    ifmap_in_map: where the words of an ifmap in DRAM are in its map; None: at the same place. residual: one on chip.
+    """
 
     ifmap: Spot
     ofmap: Spot | None
+    ifmap_in_map: Callable[[Counts], Counts] | None = None
+    residual: LaneMap | None = None
 
 
 @dataclass(frozen=True)

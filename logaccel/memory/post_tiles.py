@@ -5,13 +5,17 @@ layer. A map that stays on chip is read, or written, by the lanes in the ifmap s
 Without a memory the words are in the ofmap scratchpad already.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 from logaccel.arch import ChannelDram, Memory
 from logaccel.errors import ConfigError
 from logaccel.memory.accounting import Flow, Traffic
 from logaccel.memory.banked import fastest_channel
-from logaccel.memory.timing import TileWork, time_tiles
+from logaccel.memory.tiles import blocks
+from logaccel.memory.timing import SteadyChannel, TileSpans, TileWork, tile_spans
 from logaccel.schedule.post_work import Block, LanePort, Piece, PostWork
 
 NOTHING = Flow()
@@ -47,7 +51,7 @@ class Surroundings:
     memory: Memory | None
     clock_mhz: float
 
-    @property
+    @cached_property
     def channel(self) -> ChannelDram:
         """The DRAM channel; a device with banks streams whole maps, so its data are taken to come end on end."""
         assert self.memory is not None
@@ -60,12 +64,9 @@ def cost_post_work(work: PostWork, widths: PostWidths, around: Surroundings) -> 
 
     Raises ConfigError naming node, need and capacity where not even one row of one channel a lane fits.
     """
-    port = None if around.memory is None else around.memory.ofmap.port_bits
     total = PostCost(0, 0, 0, 0, _traffic(NOTHING, NOTHING, NOTHING, NOTHING))
-    there = widths.inputs_on_chip or tuple((False,) * len(bits) for bits in widths.inputs)
-    for piece, bits, on_chip in zip(work.pieces, widths.inputs, there, strict=True):
-        lanes = LanePort(around.lanes, port, bits, widths.result)
-        one = _cost_sweep(work.name, _Sweep(piece, lanes, on_chip, widths.result_on_chip), around)
+    for sweep in sweeps(work, widths, around):
+        one = _cost_sweep(sweep, around)
         total = PostCost(
             total.compute_cycles + one.compute_cycles,
             total.stall_cycles + one.stall_cycles,
@@ -76,14 +77,55 @@ def cost_post_work(work: PostWork, widths: PostWidths, around: Surroundings) -> 
     return total
 
 
-@dataclass(frozen=True)
-class _Sweep:
-    """A piece, its words, the lanes and ports that they pass, and which of its maps stay on chip."""
+def sweeps(work: PostWork, widths: PostWidths, around: Surroundings) -> Iterator["Sweep"]:
+    """Yield a node's pieces, each with the words and ports that the lanes meet."""
+    port = None if around.memory is None else around.memory.ofmap.port_bits
+    there = widths.inputs_on_chip or tuple((False,) * len(bits) for bits in widths.inputs)
+    for piece, bits, on_chip in zip(work.pieces, widths.inputs, there, strict=True):
+        lanes = LanePort(around.lanes, port, bits, widths.result)
+        yield Sweep(work.name, piece, lanes, on_chip, widths.result_on_chip)
 
+
+class LaneBlock(NamedTuple):
+    """What the lanes go through between two transfers: rows of the result, and channels; first and end of both."""
+
+    rows: Block
+    channels: Block
+
+    @property
+    def depth(self) -> int:
+        """How many channels there are."""
+        return self.channels[1] - self.channels[0]
+
+
+class PlacedBlock(NamedTuple):
+    """A block of one image, and when it comes, is gone through and goes back: cycles from the start of its sweep."""
+
+    number: int
+    image: int
+    block: LaneBlock
+    spans: TileSpans
+
+    @property
+    def end(self) -> int:
+        """When it has left the lanes and is written back."""
+        return max(self.spans.busy.end, self.spans.write.end)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A piece of a node, its words, the lanes and ports that they pass, and which of its maps stay on chip."""
+
+    name: str  # of the node
     piece: Piece
     port: LanePort
     terms_on_chip: tuple[bool, ...]
     result_on_chip: bool
+
+    @property
+    def whole(self) -> LaneBlock:
+        """One image."""
+        return LaneBlock((0, self.piece.size[0]), (0, self.piece.channels))
 
     def read(self, words: int, on_chip: bool) -> Flow:
         """Return the reads of those terms that stay on chip, or of those that do not, out of so many words of all."""
@@ -91,66 +133,72 @@ class _Sweep:
         each = words // self.piece.terms
         return Flow(each * len(widths), each * sum(widths))
 
-    def fills(self, places: Block, channels: int) -> Flow:
+    def fills(self, block: LaneBlock) -> Flow:
         """Return what a block brings from DRAM."""
-        return self.read(self.piece.fills(places, channels), on_chip=False)
+        return self.read(self.piece.fills(block.rows, block.depth), on_chip=False)
 
-    def written(self, places: Block, channels: int) -> Flow:
+    def written(self, block: LaneBlock) -> Flow:
         """Return what a block writes back."""
-        words = 0 if self.result_on_chip else self.piece.results(places, channels)
+        words = 0 if self.result_on_chip else self.piece.results(block.rows, block.depth)
         return Flow(0, 0, words, words * self.port.result_bits)
 
-    def need_bits(self, places: Block, channels: int) -> int:
-        """Return what a block and the one after it need of the ofmap scratchpad."""
-        return 2 * (self.fills(places, channels).read_bits + self.written(places, channels).write_bits)
+    def block_bits(self, block: LaneBlock) -> int:
+        """Return what a block needs of the ofmap scratchpad."""
+        return self.fills(block).read_bits + self.written(block).write_bits
 
-    def work(self, places: Block, channels: int) -> TileWork:
+    def work(self, block: LaneBlock) -> TileWork:
+        """Return what a block moves, and the cycles of the lanes."""
         return TileWork(
-            ifmap_read_bits=self.fills(places, channels).read_bits,
+            ifmap_read_bits=self.fills(block).read_bits,
             filter_read_bits=0,
-            compute_cycles=self.piece.cycles(places, channels, self.port.lanes),
-            write_bits=self.written(places, channels).write_bits,
-            port_stall_cycles=self.piece.port_stalls(places, channels, self.port),
+            compute_cycles=self.piece.cycles(block.rows, block.depth, self.port.lanes),
+            write_bits=self.written(block).write_bits,
+            port_stall_cycles=self.piece.port_stalls(block.rows, block.depth, self.port),
         )
 
+    def blocks(self, capacity_bits: int) -> list[LaneBlock]:
+        """Return the blocks of one image: as few as fit twice. Raises ConfigError where none does.
 
-def _cost_sweep(name: str, sweep: _Sweep, around: Surroundings) -> PostCost:
-    batch, memory = around.batch, around.memory
-    piece, whole = sweep.piece, ((0, sweep.piece.size[0]), sweep.piece.channels)
-    reads, results = batch * piece.reads(*whole), batch * piece.results(*whole)
-    cycles = batch * piece.cycles(*whole, sweep.port.lanes)
+        Channels are cut at multiples of the lanes, so that no pass of the lanes is split.
+        """
+        piece, least = self.piece, 0
+        for depth in _halves(piece.channels, self.port.lanes):
+            for rows in _halves(piece.size[0], 1):
+                cuts = blocks(piece.size[0], rows)
+                least = 2 * max(self.block_bits(LaneBlock(span, (0, depth))) for span in cuts)
+                if least <= capacity_bits:
+                    return [LaneBlock(span, part) for part in blocks(piece.channels, depth) for span in cuts]
+        raise ConfigError(
+            f"{self.name}: memory.ofmap: two of the smallest blocks need {-(-least // 8)} bytes, "
+            f"it holds {capacity_bits // 8}"
+        )
+
+    def placed(self, around: Surroundings) -> Iterator[PlacedBlock]:
+        """Yield the blocks of all images with their times; a memory is given."""
+        assert around.memory is not None
+        one_image = self.blocks(8 * around.memory.ofmap.bytes)
+        works = [self.work(block) for block in one_image] * around.batch
+        for number, spans in enumerate(tile_spans(works, SteadyChannel(around.channel))):
+            image, place = divmod(number, len(one_image))
+            yield PlacedBlock(number, image, one_image[place], spans)
+
+
+def _cost_sweep(sweep: Sweep, around: Surroundings) -> PostCost:
+    batch, piece, whole = around.batch, sweep.piece, sweep.whole
+    reads, results = (batch * count(whole.rows, whole.depth) for count in (piece.reads, piece.results))
+    cycles = batch * piece.cycles(whole.rows, whole.depth, sweep.port.lanes)
     made = Flow(0, 0, results, results * sweep.port.result_bits)
     written = NOTHING if sweep.result_on_chip else made
     lane, handed = sweep.read(reads, on_chip=False) + written, sweep.read(reads, on_chip=True)
     if sweep.result_on_chip:
         handed += made
-    if memory is None:
+    if around.memory is None:
         return PostCost(cycles, 0, reads, results, _traffic(lane, NOTHING, NOTHING, NOTHING))
-    blocks = _blocks(name, sweep, 8 * memory.ofmap.bytes)
-    fills = [sweep.fills(*block) for block in blocks] * batch
-    works = [sweep.work(*block) for block in blocks] * batch
-    stalls = time_tiles(works, around.channel).total_cycles - cycles
-    read = Flow(sum(fill.read_words for fill in fills), sum(fill.read_bits for fill in fills))
-    moved = lane + Flow(written.write_words, written.write_bits, read.read_words, read.read_bits)
-    return PostCost(cycles, stalls, reads, results, _traffic(moved, read, written, handed))
-
-
-def _blocks(name: str, sweep: _Sweep, capacity_bits: int) -> list[tuple[Block, int]]:
-    """Return (rows, number of channels) of the blocks of one image: as few as fit twice.
-
-    Channels are cut at multiples of the lanes, so that no pass of the lanes is split.
-    """
-    piece, least = sweep.piece, 0
-    for channels in _halves(piece.channels, sweep.port.lanes):
-        for rows in _halves(piece.size[0], 1):
-            spans = [(at, min(at + rows, piece.size[0])) for at in range(0, piece.size[0], rows)]
-            least = max(sweep.need_bits(span, channels) for span in spans)
-            if least <= capacity_bits:
-                full, ragged = divmod(piece.channels, channels)
-                return [(span, size) for size in [channels] * full + [ragged] * (ragged > 0) for span in spans]
-    raise ConfigError(
-        f"{name}: memory.ofmap: two of the smallest blocks need {-(-least // 8)} bytes, it holds {capacity_bits // 8}"
-    )
+    fills = [sweep.fills(block) for block in sweep.blocks(8 * around.memory.ofmap.bytes)]
+    end = max(placed.end for placed in sweep.placed(around))
+    words, bits = (batch * sum(getattr(fill, key) for fill in fills) for key in ("read_words", "read_bits"))
+    moved = lane + Flow(written.write_words, written.write_bits, words, bits)
+    return PostCost(cycles, end - cycles, reads, results, _traffic(moved, Flow(words, bits), written, handed))
 
 
 def _halves(size: int, unit: int) -> list[int]:

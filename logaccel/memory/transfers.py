@@ -44,7 +44,7 @@ def reads(tiled: TiledLayer, tile: PlacedTile, dram: Dram) -> Iterator[Moved]:
     ):
         for first in range(0, bits // word_bits, CHUNK_WORDS):
             word = np.arange(first, min(first + CHUNK_WORDS, bits // word_bits))
-            cycle = _arrivals(before + (word + 1) * word_bits, tile.spans.read, dram, work.read_bits, latency)
+            cycle = arrivals(before + (word + 1) * word_bits, tile.spans.read, dram, work.read_bits, latency)
             if tensor == "ifmap":
                 yield Moved(tensor, cycle, ifmap_word(tiled, tile.place, word), word)
             else:
@@ -57,7 +57,7 @@ def writes(tiled: TiledLayer, tile: PlacedTile, dram: Dram) -> Iterator[Moved]:
     words = tile.spans.work.write_bits // bits
     for first in range(0, words, CHUNK_WORDS):
         word = np.arange(first, min(first + CHUNK_WORDS, words))
-        cycle = _arrivals((word + 1) * bits, tile.spans.write, dram, tile.spans.work.write_bits, 0)
+        cycle = arrivals((word + 1) * bits, tile.spans.write, dram, tile.spans.work.write_bits, 0)
         yield Moved("ofmap", cycle, *_ofmap_words(tiled, tile.place, word))
 
 
@@ -71,7 +71,7 @@ def tensor_words(tiled: TiledLayer) -> dict[str, int]:
     }
 
 
-def _arrivals(bits: Counts, span: Span, dram: Dram, all_bits: int, latency_cycles: int) -> Counts:
+def arrivals(bits: Counts, span: Span, dram: Dram, all_bits: int, latency_cycles: int) -> Counts:
     """Return the cycle in which a transfer's first so many bits (of all_bits) have crossed."""
     if not isinstance(dram, ChannelDram):
         return span.start - (-bits * span.cycles // all_bits) - 1

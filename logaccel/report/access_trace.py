@@ -1,35 +1,37 @@
 """Access traces: one file a level with every access of scratchpads and DRAM, CSV or Parquet, written as it is found.
 
-Columns: cycle (of the run), layer, access (read, write), operand (ifmap, filter, psum, ofmap), address (word of the
-scratchpad; byte of DRAM), words (that follow one another from there), bits (of all of them).
+Columns: cycle (of the run), layer (or node between layers), access (read, write), operand (ifmap, filter, psum, ofmap,
+input, residual), address (word of the scratchpad; byte of DRAM), words (that follow one another from there), bits (of
+all of them).
 """
 
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from logaccel.costed import PostResult
 from logaccel.errors import ConfigError
-from logaccel.memory.access_trace import KINDS, LEVELS, Kind, Rows, layer_spots, trace_layer
-from logaccel.memory.map_places import Spots, lay_out
-from logaccel.memory.tiles import TiledLayer
-from logaccel.memory.transfers import tensor_words
-from logaccel.report.timeline import chosen_layers
-from logaccel.result import SimulationResult, whole_file
+from logaccel.memory.access_trace import KINDS, LEVELS, Kind, Rows, trace_layer
+from logaccel.memory.lane_trace import SweptMaps, trace_sweep
+from logaccel.report.map_layout import ChipLayout, DramLayout, chip_layout, dram_layout
+from logaccel.report.run_order import chosen_steps, sweep_starts
+from logaccel.result import LayerResult, SimulationResult, whole_file
 
+Counts = NDArray[np.int64]
 Format = Literal["csv", "parquet"]
 COLUMNS = ("cycle", "layer", "access", "operand", "address", "words", "bits")
 MANIFEST = "trace.json"
-ALIGNED_BYTES = 64  # every tensor starts on such a boundary of DRAM
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of one level of one layer, ready to be written."""
+    """Rows of one level of one layer or node, ready to be written."""
 
     level: str
     layer: str
@@ -38,42 +40,71 @@ class Table:
     bits: Any
 
 
+@dataclass(frozen=True)
+class Places:
+    """The bits of a word, and the first byte in DRAM, of every kind of access."""
+
+    word_bits: Counts
+    first_byte: Counts
+
+    def table(self, level: str, layer: str, rows: Rows) -> Table:
+        """Return rows with their bits and, in DRAM, the byte in which they start."""
+        width, address = self.word_bits[rows.kind], rows.address
+        if level == "dram":
+            address = self.first_byte[rows.kind] + address * width // 8
+        return Table(level, layer, rows, address, rows.words * width)
+
+
 def access_tables(result: SimulationResult, layer: str | None = None) -> Iterator[Table]:
-    """Yield tables level by level in the order of cycles. Tensors of all layers lie one after another in DRAM."""
-    base, spots = 0, _layer_spots(result)
-    chosen = {item.name: start for item, start in chosen_layers(result, layer)}
-    for item in result.layers:
-        assert item.tiled is not None and item.mapping is not None and result.arch.memory is not None
-        places, base = _bases(item.tiled, base)
-        if item.name not in chosen:
-            continue
-        width = np.array([_bits(item.tiled, kind) for kind in KINDS])
-        first = np.array([places[kind.operand] if kind.level == "dram" else 0 for kind in KINDS])
-        for level, rows in trace_layer(item.tiled, item.mapping.mapping, result.arch.memory, spots[item.name]):
-            address = rows.address
-            if level == "dram":
-                address = first[rows.kind] + rows.address * width[rows.kind] // 8
-            moved = Rows(rows.cycle + chosen[item.name], rows.kind, rows.address, rows.words)
-            yield Table(level, item.name, moved, address, rows.words * width[rows.kind])
+    """Yield tables level by level in the order of cycles, of layers and of the work between them."""
+    dram, chip = dram_layout(result), chip_layout(result)
+    for item, start in chosen_steps(result, layer):
+        own = _layer_tables(item, dram, chip) if isinstance(item, LayerResult) else _work_tables(item, dram, chip)
+        for table in own:
+            rows = Rows(table.rows.cycle + start, table.rows.kind % len(KINDS), table.rows.address, table.rows.words)
+            yield Table(table.level, table.layer, rows, table.address, table.bits)
 
 
-def _layer_spots(result: SimulationResult) -> dict[str, Spots]:
-    """Return where the ifmap and the ofmap of every layer lie beside all maps that stay on chip."""
-    assert result.arch.memory is not None
-    steps: list[str] = []
-    for index, item in enumerate((*result.layers, None)):
-        own = [work.name for work in result.post_work if work.layers_before == index and work.kind != "residual"]
-        steps += own + ([item.name] if item is not None else [])
-    layers = {item.name: item for item in result.layers}
-    ifmaps = {layer: own.name for own in result.maps_on_chip for layer in own.ifmap_of}
-    found = {}
-    for step, there, gaps in lay_out(steps, result.maps_on_chip, 8 * result.arch.memory.ifmap.bytes):
-        if step in layers:
-            item = layers[step]
-            assert item.tiled is not None and item.mapping is not None
-            maps = there.get(ifmaps.get(step, "")), there.get(step)
-            found[step] = layer_spots(item.tiled, item.mapping.mapping, maps, gaps)
-    return found
+def _layer_tables(item: LayerResult, dram: DramLayout, chip: ChipLayout) -> Iterator[Table]:
+    memory, between = chip.result.arch.memory, chip.result.between
+    assert item.tiled is not None and item.mapping is not None and memory is not None
+    words = item.tiled.widths
+    bits = {key: int(getattr(words, f"{key}_bits")) for key in ("ifmap", "filter", "psum", "ofmap")}
+    if between is not None:
+        work = between.works.get(item.name)
+        bits["residual"] = between.tensors[work.inputs[0][0]].bits if work is not None else 0
+    places = Places(
+        word_bits=np.array([bits.get(kind.operand, 0) for kind in KINDS]),
+        first_byte=np.array([dram.layers[item.name].get(kind.operand, 0) for kind in KINDS]),
+    )
+    for level, rows in trace_layer(item.tiled, item.mapping.mapping, memory, chip.layer(item)):
+        yield places.table(level, item.name, rows)
+
+
+def _work_tables(item: PostResult, dram: DramLayout, chip: ChipLayout) -> Iterator[Table]:
+    """Yield what the lanes, the fills and the write-backs of a node move: of a concat part after part."""
+    between, first_channel = chip.result.between, 0
+    assert between is not None
+    node, whole = between.works[item.name], between.graph.shapes[item.name]
+    for (sweep, start), names in zip(sweep_starts(chip.result, item), node.inputs, strict=True):
+        piece = sweep.piece
+        size = (piece.channels, piece.rows.size, piece.columns.size)
+        terms = tuple(chip.lane_map(item.name, name, size) for name in names)
+        made = chip.lane_map(item.name, item.name, (whole[0], *piece.size))
+        maps = SweptMaps(terms, replace(made, first_channel=first_channel), item.kind == "residual")
+        own = [(dram.maps[between.maps[name]], bits) for name, bits in zip(names, sweep.port.term_bits, strict=True)]
+        places = Places(
+            word_bits=np.array([_of_work(kind, bits, sweep.port.result_bits) for _, bits in own for kind in KINDS]),
+            first_byte=np.array([_of_work(kind, at, dram.maps[item.name]) for at, _ in own for kind in KINDS]),
+        )
+        for level, rows in trace_sweep(sweep, maps, between.surroundings):
+            moved = Rows(rows.cycle + start, rows.kind, rows.address, rows.words)
+            yield places.table(level, item.name, moved)
+        first_channel += piece.channels
+
+
+def _of_work(kind: Kind, term: int, result: int) -> int:
+    return result if kind.operand == "ofmap" else term
 
 
 def write_access_trace(
@@ -85,7 +116,7 @@ def write_access_trace(
 
     Raises ConfigError without a memory, for an unknown layer, or where Parquet's library is not installed.
     """
-    chosen_layers(result, layer)
+    chosen_steps(result, layer)
     opened = _opener(form)
     folder = Path(folder)
     made = not folder.exists()
@@ -110,11 +141,13 @@ def write_access_trace(
 
 
 def _manifest(result: SimulationResult, layer: str | None, sums: dict[Kind, tuple[int, int]]) -> dict[str, Any]:
+    items = [item for item, _ in chosen_steps(result, layer)]
     return {
         "logaccel_version": result.version,
         "network": result.network,
         "batch": result.batch,
-        "layers": [item.name for item, _ in chosen_layers(result, layer)],
+        "layers": [item.name for item in items if isinstance(item, LayerResult)],
+        "between": [{"name": item.name, "work": item.kind} for item in items if isinstance(item, PostResult)],
         "columns": list(COLUMNS),
         "sums": [
             {"level": kind.level, "access": kind.access, "operand": kind.operand, "words": words, "bits": bits}
@@ -135,21 +168,6 @@ def check_format(form: str) -> None:
     if form not in ("csv", "parquet"):
         raise ConfigError(f"--trace-format: must be csv or parquet, got {form!r}")
     _opener(form)  # type: ignore[arg-type]
-
-
-def _bases(tiled: TiledLayer, base: int) -> tuple[dict[str, int], int]:
-    """Return the first byte of each tensor of a layer, and the first byte behind them."""
-    places = {}
-    widths = tiled.widths
-    bits = {"ifmap": widths.ifmap_bits, "filter": widths.filter_bits, "ofmap": widths.ofmap_bits}
-    for tensor, words in tensor_words(tiled).items():
-        places[tensor] = base
-        base += -(-words * bits[tensor] // (8 * ALIGNED_BYTES)) * ALIGNED_BYTES
-    return places, base
-
-
-def _bits(tiled: TiledLayer, kind: Kind) -> int:
-    return int(getattr(tiled.widths, f"{kind.operand}_bits"))
 
 
 def _opener(form: Format) -> Callable[[BinaryIO], Any]:

@@ -10,11 +10,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 
-from logaccel.costed import PostResult
-from logaccel.errors import ConfigError
+from logaccel.memory.post_tiles import PlacedBlock
 from logaccel.memory.timing import Span
 from logaccel.memory.walk import PlacedTile, walk
 from logaccel.report.figure import INK, SERIES_COLOURS, ReportFigure, dress, name_ticks, new_figure
+from logaccel.report.run_order import Step, chosen_steps, sweep_starts
 from logaccel.report.table import printable
 from logaccel.result import LayerResult, SimulationResult, whole_file
 
@@ -25,42 +25,12 @@ BINS = 1200
 
 
 class Event(NamedTuple):
-    """One resource at work for one tile (tile None: for a layer, or for work between layers), in cycles of the run."""
+    """One resource at work for one tile or block (None: for a whole layer or node), in cycles of the run."""
 
     resource: int
     span: Span
-    layer: LayerResult | PostResult
-    tile: PlacedTile | None
-
-
-def needs_memory(result: SimulationResult) -> None:
-    """Raise ConfigError where there are no tiles to show."""
-    if result.arch.memory is None:
-        raise ConfigError(f"{result.arch.name}: memory: is missing: without scratchpads there are no tiles to show")
-
-
-def chosen_layers(result: SimulationResult, layer: str | None) -> list[tuple[LayerResult, int]]:
-    """Return the layers (or the one of that name) and the cycle in which each starts. Raises ConfigError."""
-    needs_memory(result)
-    names = [item.name for item in result.layers]
-    if layer is not None and layer not in names:
-        raise ConfigError(f"--layer: no layer {layer!r}; there are {', '.join(names)}")
-    found, start = [], 0
-    for index, item in enumerate(result.layers):
-        start += sum(work.total_cycles for work in result.post_work if work.layers_before == index)
-        if layer in (None, item.name):
-            found.append((item, start))
-        start += item.total_cycles
-    return found
-
-
-def work_between(result: SimulationResult) -> Iterator[tuple[PostResult, int]]:
-    """Yield the work between the layers of a graph, and the cycle in which each piece starts."""
-    ends = {index + 1: start + item.total_cycles for index, (item, start) in enumerate(chosen_layers(result, None))}
-    for work in result.post_work:
-        start = ends.get(work.layers_before, 0)
-        yield work, start
-        ends[work.layers_before] = start + work.total_cycles
+    layer: Step
+    tile: PlacedTile | PlacedBlock | None
 
 
 def layer_tiles(item: LayerResult, result: SimulationResult) -> Iterator[PlacedTile]:
@@ -70,30 +40,41 @@ def layer_tiles(item: LayerResult, result: SimulationResult) -> Iterator[PlacedT
 
 
 def timeline_events(result: SimulationResult, layer: str | None = None) -> Iterator[Event]:
-    """Yield what every resource does, layer by layer and tile by tile; work between layers comes last.
+    """Yield what every resource does, in the order of the run: layers tile by tile, work between them by blocks.
 
     Raises ConfigError without a memory.
     """
-    for item, start in chosen_layers(result, layer):
-        yield Event(LAYER, Span(start, start + item.total_cycles), item, None)
+    for item, start in chosen_steps(result, layer):
+        if item.total_cycles:
+            yield Event(LAYER, Span(start, start + item.total_cycles), item, None)
+        for resource, span, part in _parts(item, result):
+            if span.cycles:
+                yield Event(resource, Span(start + span.start, start + span.end), item, part)
+        stages = result.arch.post.stages if item.compute_cycles else 0
+        if stages:
+            yield Event(POST, Span(start + item.total_cycles - stages, start + item.total_cycles), item, None)
+
+
+def _parts(item: Step, result: SimulationResult) -> Iterator[tuple[int, Span, PlacedTile | PlacedBlock]]:
+    """Yield what the resources do for each tile of a layer, or each block of the work between layers."""
+    if isinstance(item, LayerResult):
         for tile in layer_tiles(item, result):
             spans = tile.spans
             computed = Span(spans.busy.start, tile.drain.start)
             parts = ((DMA_IN, spans.read), (COMPUTE, computed), (DRAIN, tile.drain), (DMA_OUT, spans.write))
-            for resource, span in parts:
-                if span.cycles:
-                    yield Event(resource, Span(start + span.start, start + span.end), item, tile)
-        stages = result.arch.post.stages
-        if stages:
-            yield Event(POST, Span(start + item.total_cycles - stages, start + item.total_cycles), item, None)
-    for work, start in work_between(result) if layer is None else ():
-        for resource in (LAYER, POST) if work.total_cycles else ():
-            yield Event(resource, Span(start, start + work.total_cycles), work, None)
+            yield from ((resource, span, tile) for resource, span in parts)
+        return
+    assert result.between is not None
+    for sweep, start in sweep_starts(result, item):
+        for placed in sweep.placed(result.between.surroundings):
+            spans = placed.spans
+            for resource, span in ((DMA_IN, spans.read), (POST, spans.busy), (DMA_OUT, spans.write)):
+                yield resource, Span(start + span.start, start + span.end), placed
 
 
 def write_timeline(result: SimulationResult, path: str | Path, layer: str | None = None) -> None:
     """Write Chrome trace events as JSON, one line an event, whole or not at all; `ts` and `dur` are µs of the clock."""
-    chosen_layers(result, layer)  # what is wrong is said before the file is touched
+    chosen_steps(result, layer)  # what is wrong is said before the file is touched
     name = f"{result.network} on {result.arch.name}"
     head: list[dict[str, Any]] = [{"name": "process_name", "ph": "M", "pid": 1, "tid": 0, "args": {"name": name}}]
     for thread, resource in enumerate(RESOURCES):
@@ -118,11 +99,17 @@ def _chrome(event: Event, clock_mhz: float) -> dict[str, Any]:
     args: dict[str, Any] = {"layer": event.layer.name, "cycle": span.start, "cycles": span.cycles}
     name = event.layer.name
     if event.tile is not None:
-        name = f"tile {event.tile.index}"
-        args |= {"tile": event.tile.index, **event.tile.place._asdict()}
         work = event.tile.spans.work
+        if isinstance(event.tile, PlacedTile):
+            name = f"tile {event.tile.index}"
+            args |= {"tile": event.tile.index, **event.tile.place._asdict()}
+            read = {"ifmap_bits": work.ifmap_read_bits, "filter_bits": work.filter_read_bits}
+        else:
+            name = f"block {event.tile.number}"
+            args |= {"block": event.tile.number, "image": event.tile.image, **event.tile.block._asdict()}
+            read = {"input_bits": work.read_bits}
         if event.resource == DMA_IN:
-            args |= {"ifmap_bits": work.ifmap_read_bits, "filter_bits": work.filter_read_bits}
+            args |= read
         elif event.resource == DMA_OUT:
             args["ofmap_bits"] = work.write_bits
     elif event.resource == LAYER:
@@ -163,22 +150,19 @@ class _Lane:
 
 def plot_timeline(result: SimulationResult, layer: str | None = None) -> ReportFigure:
     """Draw what each resource does over time; where tiles are too many to tell apart, the share of busy time."""
-    chosen = chosen_layers(result, layer)
+    chosen = chosen_steps(result, layer)
     first, end = chosen[0][1], chosen[-1][1] + chosen[-1][0].total_cycles
-    if layer is None:  # with what lies between the layers
-        first, end = 0, result.total_cycles
     width = max(1, end - first) / BINS
     lanes = [_Lane() for _ in RESOURCES]
     for event in timeline_events(result, layer):
-        if event.resource not in (LAYER, POST):
-            lanes[event.resource].add(event.span, first, width)
+        lanes[event.resource].add(event.span, first, width)
     what = result.network if layer is None else f"{result.network}, {layer}"
     title = f"{printable(what)} on {printable(result.arch.name)}"
     figure = new_figure(14.0, 3.6, (result,), title)
     figure.suptitle(title, fontsize=12, color=INK, x=0.01, ha="left").set_parse_math(False)
     axes = figure.subplots()
     scale = 1 / result.arch.clock_mhz
-    shown = [DMA_IN, COMPUTE, DRAIN, DMA_OUT]
+    shown = [DMA_IN, COMPUTE, DRAIN, DMA_OUT, POST]
     for place, resource in enumerate(shown):
         _draw(axes, lanes[resource], place, (first, width), scale, SERIES_COLOURS[place])
     dress(axes, "Tiles over time (µs)", "x")
@@ -201,8 +185,8 @@ def _draw(axes: Axes, lane: _Lane, place: int, bins: tuple[int, float], scale: f
     axes.stairs(place + 0.36 - 0.72 * lane.busy, edges, baseline=place + 0.36, fill=True, color=colour, linewidth=0)
 
 
-def _name_layers(axes: Axes, chosen: list[tuple[LayerResult, int]], cycles: int, scale: float) -> None:
-    """Part the layers by thin lines; name those that are wide enough."""
+def _name_layers(axes: Axes, chosen: list[tuple[Step, int]], cycles: int, scale: float) -> None:
+    """Part layers and nodes by thin lines; name those that are wide enough."""
     for item, start in chosen:
         axes.axvline(start * scale, color="#999999", linewidth=0.6, zorder=0)
         if item.total_cycles * 100 >= cycles * 4:

@@ -36,11 +36,21 @@ class Window:
         start = place * self.stride - self.before
         return sum(0 <= start + tap * self.dilation < self.size for tap in range(self.taps))
 
-    def span(self, places: Block) -> int:
-        """Return how many rows of the input, from the first to the last, some places need."""
+    def first_inside(self, place: int) -> int:
+        """Return the row of the input that the first of these taps reads."""
+        start = place * self.stride - self.before
+        return start if start >= 0 else start % self.dilation
+
+    def block(self, places: Block) -> Block:
+        """Return the rows of the input, from the first to the last, that some places need."""
         first = max(0, places[0] * self.stride - self.before)
         end = (places[1] - 1) * self.stride - self.before + self.dilation * (self.taps - 1) + 1
-        return max(0, min(self.size, end) - first)
+        return first, max(first, min(self.size, end))
+
+    def span(self, places: Block) -> int:
+        """Return how many rows of the input some places need."""
+        first, end = self.block(places)
+        return end - first
 
 
 @dataclass(frozen=True)
