@@ -1,11 +1,16 @@
 """From a trace and an architecture to one layer for the Verilog and for waveforms: quantised as `simulate` does."""
 
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from logaccel.arch import Architecture
 from logaccel.engine.job import LayerJob
 from logaccel.engine.post import bias_words
 from logaccel.errors import ConfigError, TraceError
+from logaccel.formats.calibrate import best_fsr
+from logaccel.formats.channels import best_scales, scaled
 from logaccel.formats.encode import encode
 from logaccel.quantization import check_words, layer_architectures, quantize_trace
 from logaccel.result import write_whole
@@ -19,10 +24,14 @@ BUILD_LOG = Path("logaccel-rtl.log")
 EXACT_CYCLES = 100_000  # up to which a waveform follows the machine from reset
 
 
-def rtl_layer(trace: Trace, arch: Architecture, name: str, images: int | None = None) -> RtlLayer:
+def rtl_layer(
+    trace: Trace, arch: Architecture, name: str, images: int | None = None, channel_scales: bool = False
+) -> RtlLayer:
     """Return one layer of a trace on its recorded ifmap; `images`: the first so many only.
 
-    Formats are calibrated on the whole trace, as in `simulate`. Raises ConfigError or TraceError.
+    Formats are calibrated on the whole trace, as in `simulate`. channel_scales: store the weights of every ofmap
+    channel times its own power of two (`--channel-scales weights` of `evaluate`), as far as the lanes shift; where
+    the architecture leaves that shift out, lanes get the widest. Raises ConfigError or TraceError.
     """
     names = [item.layer.name for item in trace.layers]
     if name not in names:
@@ -39,6 +48,12 @@ def rtl_layer(trace: Trace, arch: Architecture, name: str, images: int | None = 
     formats = quantize_trace(trace, archs, None)
     check_words(formats, archs, tuple(item.layer for item in trace.layers))
     tensors, chosen, own = trace.layers[index], formats[index], archs[index]
+    filters, bias, scales = tensors.filter, tensors.bias, None
+    if channel_scales:
+        own = own.shifting_by_channel()
+        scales = best_scales(filters, own.weight, own.post.largest_channel_shift)
+        filters, bias = scaled(filters, scales), scaled(bias, scales)
+        chosen = replace(chosen, filter=own.weight.at(best_fsr(filters, own.weight, True), True))
     datapath = own.pe.datapath(chosen.ifmap, chosen.filter)
     job = LayerJob(
         tensors.layer,
@@ -46,13 +61,14 @@ def rtl_layer(trace: Trace, arch: Architecture, name: str, images: int | None = 
         own.array,
         own.one_dataflow,
         encode(tensors.ifmap[:images], chosen.ifmap),
-        encode(tensors.filter, chosen.filter),
+        encode(filters, chosen.filter),
     )
     try:
-        bias = bias_words(tensors.bias, datapath.lsb_exponent)
+        words = bias_words(bias, datapath.lsb_exponent)
     except TraceError as error:
         raise TraceError(f"{name}: {error}") from None
-    return RtlLayer(job, own, chosen.ofmap, bias, tensors.layer.relu)
+    finer = None if scales is None else np.array(scales)
+    return RtlLayer(job, own, chosen.ofmap, words, tensors.layer.relu, scales=finer)
 
 
 def verify_layer(

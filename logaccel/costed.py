@@ -253,4 +253,4 @@ def area_between_layers(between: Between, profile: CostProfile) -> float:
     for work in between.works.values():
         sources = tuple(tensors[name] for names in work.inputs for name in names)
         works.append((work.kind, max(piece.window for piece in work.pieces), sources, tensors[work.name]))
-    return post_area_um2(profile, works, between.arch.array)
+    return post_area_um2(profile, works, between.arch)

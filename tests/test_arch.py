@@ -148,6 +148,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"weight": LINEAR | {"bits": 33}}, "weight.bits: must be at most 32, got 33"),
     ({"weight": LINEAR | {"rounding": "floor"}}, "weight.rounding: unknown key"),
     ({"post": {"round_bits": 0}}, "post.round_bits: must be at least 1, got 0"),
+    ({"post": {"channel_shift_bits": 5}}, "post.channel_shift_bits: must be at most 4, got 5"),
+    ({"post": {"channel_shift_bits": -1}}, "post.channel_shift_bits: must be at least 0, got -1"),
     ({"layers": {"first": {"array": ARRAY}}}, "layers.first.array: unknown key"),
     ({"layers": {"fc": {"weight": LINEAR | {"bits": 0}}}}, "layers.fc.weight.bits: must be at least 1, got 0"),
     (

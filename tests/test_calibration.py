@@ -20,11 +20,12 @@ from logaccel.errors import ConfigError
 from logaccel.evaluation import Calibration, GraphRun, calibrate, load_formats, run_graph, save_formats
 from logaccel.evaluation.bias import corrected_biases
 from logaccel.evaluation.budget import BITS, Choice, within_budget
-from logaccel.evaluation.channels import choose_scales, scaled
-from logaccel.evaluation.lane import descaled, words_of
+from logaccel.evaluation.channels import choose_scales
+from logaccel.evaluation.lane import words_of
 from logaccel.evaluation.output_error import coded_filter, output_errors
 from logaccel.formats import Format, LinearWord, LogWord
 from logaccel.formats.calibrate import best_fsr
+from logaccel.formats.channels import scaled
 from logaccel.formats.encode import decode, encode
 from logaccel.model.model import Model, Parameters
 from logaccel.model.onnx_import import load_onnx
@@ -153,12 +154,29 @@ def test_scales_of_a_batch_norm_keep_its_power_of_two_out_of_the_weights(tmp_pat
         assert 2**-0.5 <= abs(left[0, 0, 0]) <= 2**0.5
 
 
-def test_a_shift_beyond_the_widest_word_is_refused() -> None:
-    psum = np.array([[2**50, 1]])
-    words, lsb = descaled("n", psum, -3, np.array([1.0, 1.0], np.float32), (0, 9))
-    assert words.tolist() == [[(2**50 + 8) << 9, 9]] and lsb == -12
-    with pytest.raises(ConfigError, match="n: a psum may need 62 bits after its shift, must be below 62"):
-        descaled("n", psum, -3, np.zeros(2, np.float32), (0, 10))
+def test_scales_reach_as_far_as_the_lanes_shift(tmp_path: Path) -> None:
+    """Two bits shift by 3 at most; without any the widest lanes are taken, but only where formats have scales."""
+    model, images, plain = uneven(residual_net(tmp_path)), normal(1, 4, 9, 8), load_arch("multiply_4b_16x16")
+    narrow = plain.replace(**{"post.channel_shift_bits": 2})
+    wanted = Calibration(channel_scales="weights")
+    wide, near = (calibrate(model, own, images, wanted) for own in (plain, narrow))
+    assert {name: max(own) for name, own in near.scales.items()} == {
+        name: min(max(own), 3) for name, own in wide.scales.items()
+    }
+    assert max(map(max, wide.scales.values())) > 3
+    given = {"wide": (plain, wide), "near": (narrow, near), "none": (plain, replace(wide, scales={}))}
+    runs = {name: GraphRun(model, *own) for name, own in given.items()}
+    assert [(run.arch.post.channel_shift_bits, run.lanes_widened) for run in runs.values()] == [
+        (4, True), (2, False), (0, False)
+    ]  # fmt: skip
+    faults = [
+        f"formats: scales {name}: must be at most 3 (post.channel_shift_bits: 2), got {max(own)}"
+        for name, own in wide.scales.items()
+        if max(own) > 3
+    ]
+    with pytest.raises(ConfigError) as caught:
+        GraphRun(model, narrow, wide)
+    assert str(caught.value).split("\n") == faults
 
 
 def _ofmap(model: Model, name: str, images: np.ndarray, **changed: Any) -> np.ndarray:

@@ -263,6 +263,38 @@ def test_bins_are_combined_once_per_output():
     assert "rail shifter" not in lane
 
 
+@pytest.mark.parametrize("profile", shipped_profiles())
+@pytest.mark.parametrize("word", [LOG4, LINEAR8], ids=["log", "linear"])
+def test_lanes_that_shift_by_channel_keep_s_and_move_by_it(word, profile):
+    """40 b psums and four bits of s: the parts that differ, by hand, in energy a word and in area."""
+    prices = load_profile(profile)
+    # Cells before and after: s beside the word in three registers, s as it is read, and
+    # 40 + 15 octaves as an exponent of 7 b, or a shift by up to 39 + 15, which takes 6 b and may leave none of 9 b.
+    cells = [("register", 40, 44)] * 3 + [("register", 0, 4)]
+    if word is LOG4:
+        cells += [("adder", 0, 7)]
+    else:
+        cells += [("adder", 0, 6), ("gate", 0, 9)]
+    without = arch({"kind": "shift", "acc_bits": 40}, LOG4, output=word)
+    shifting = without.replace(**{"post.channel_shift_bits": 4})
+    for quantity in ("energy_pj", "area_um2"):
+        price = getattr(prices, quantity)
+        more = sum(price(circuit, new) - price(circuit, old) for circuit, old, new in cells)
+        part_price = getattr(prices, f"part_{quantity}")
+        lanes = [sum(map(part_price, lane_parts(datapath(a), a.output, a.post))) for a in (without, shifting)]
+        assert lanes[1] - lanes[0] == pytest.approx(more), quantity
+    energies = [energy(a, profile=prices).pj for a in (without, shifting)]
+    words = MATRIX.pixels * MATRIX.channels
+    paid = energies[1].pop("post_processing") - energies[0].pop("post_processing")
+    assert paid == pytest.approx(
+        words * sum(prices.energy_pj(c, new) - prices.energy_pj(c, old) for c, old, new in cells)
+    )
+    assert energies[0] == energies[1]
+    areas = [array_area(prices, a).um2 for a in (without, shifting)]
+    assert areas[1].pop("post_processing") > areas[0].pop("post_processing")
+    assert areas[0] == areas[1]
+
+
 def test_a_pe_holds_the_wider_of_both_signednesses():
     shift = ARCHS["shift"]
     both = {part.name: part for part in board_parts(shift)}["shifter"].widths

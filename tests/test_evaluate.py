@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -315,6 +316,24 @@ def test_an_image_costs_what_its_graph_costs(folder: Path, command: Commands, wi
     assert told["batch"] == 2 and [work["kind"] for work in told["post_work"]][-1] == "concat"
 
 
+@pytest.mark.parametrize("profile", ["horowitz_45nm", "aladdin_40nm"])
+def test_lanes_that_shift_by_channel_are_paid_for(folder: Path, profile: str) -> None:
+    """Area and energy are those of an architecture that has such lanes; only that one says nothing of it."""
+    model, images = load_onnx(folder / "net.onnx"), np.load(folder / "images.npy")
+    plain = load_arch("multiply_4b_16x16_memory").replace(cost_profile=profile)
+    shifting = plain.replace(**{"post.channel_shift_bits": 4})
+    formats = calibrate(model, plain, images, Calibration(channel_scales="weights"))
+    assert formats.scales
+    runs = ((plain, replace(formats, scales={})), (plain, formats), (shifting, formats))
+    without, brought, has = (evaluate(GraphRun(model, *own), images[:1], float_network=False).to_dict() for own in runs)
+    assert len(without["notes"]) == len(has["notes"]) == 1 and len(brought["notes"]) == 2
+    assert {**brought, "notes": has["notes"]} == has
+    assert has["architecture"]["post"]["channel_shift_bits"] == 4
+    for key in ("area_array_um2", "area_system_um2", "energy_array_pj_per_image", "energy_system_pj_per_image"):
+        assert (has[key] is None and profile == "horowitz_45nm") or has[key] > without[key], key
+    assert has["cycles_per_image"] == without["cycles_per_image"]
+
+
 def test_calibrate_writes_what_evaluate_takes(folder: Path, command: Commands) -> None:
     model, images, formats = folder / "net.onnx", folder / "images.npy", folder / "f.yaml"
     how = [
@@ -338,7 +357,10 @@ def test_calibrate_writes_what_evaluate_takes(folder: Path, command: Commands) -
     assert load_formats(formats) == chosen
     code, said, _ = command("evaluate", model, images, "--json", "--formats", formats)
     assert code == 0 and json.loads(said) == evaluate(GraphRun(network, arch, chosen), values).to_dict()
-    assert ["four bits a channel" in note for note in json.loads(said)["notes"]] == [False, True]
+    assert json.loads(said)["notes"][1:] == [
+        "powers of two by ofmap channel need post.channel_shift_bits, which shift_4b_16x16 leaves out: its lanes "
+        "have 4 here, and area and energy hold them"
+    ]
     code, other, _ = command("evaluate", model, images, "--json", *how, "--correct-bias")
     assert code == 0 and other == said
     for arguments, message in (

@@ -347,6 +347,12 @@ def test_an_add_pays_each_term_and_one_sum() -> None:
     assert post_energy_pj(profile, "residual", (10, 0), ((word,), word), post) == pytest.approx(
         10 * (shift + profile.energy_pj("adder", 16))
     )
+    # A layer whose channels have LSBs up to 2^15 finer: the residual moves up to 15 further, by a sum of two amounts.
+    own = load_arch("multiply_8b_16x16").replace(**{"post.channel_shift_bits": 4}).post
+    shift = profile.energy_pj("shifter", circuit_size(Circuit.SHIFTER, 8, 23)) + profile.energy_pj("adder", 5)
+    assert post_energy_pj(profile, "residual", (10, 0), ((word,), word), own) == pytest.approx(
+        10 * (shift + profile.energy_pj("adder", 31))
+    )
     # The sum of 4 words has 10 b; 1/n has 17.
     mean = profile.energy_pj("multiplier", 170) + profile.energy_pj("adder", 10)
     mean += sum(map(profile.part_energy_pj, encoder_parts(word, 10, post)))

@@ -13,6 +13,7 @@ from logaccel.section import Section, problems
 Dataflow = Literal["os", "ws", "is"]
 DataflowChoice = Literal["os", "ws", "is", "auto"]
 Timing = Literal["physical", "scalesim"]
+MOST_CHANNEL_SHIFT_BITS = 4  # 16 octaves between channels of one filter
 LONGEST_REDUCTION = 2**20  # the K up to which a log-domain psum must fit the widest word
 
 
@@ -36,6 +37,20 @@ class PostProcessing(Section):
     round_bits: Annotated[
         int, Field(ge=1, le=32, description="t: fraction bits that the log encoder compares with its thresholds")
     ] = 8
+    channel_shift_bits: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=MOST_CHANNEL_SHIFT_BITS,
+            description="bits beside every bias word: s[m] of a channel whose psum has an LSB 2^s[m] finer; 0: no such "
+            "shift",
+        ),
+    ] = 0
+
+    @property
+    def largest_channel_shift(self) -> int:
+        """The largest s[m] that a lane takes."""
+        return 2**self.channel_shift_bits - 1
 
 
 class LayerSettings(Section):
@@ -95,6 +110,12 @@ class Architecture(Section):
         for settings in (self.layers[key] for key in keys if key in self.layers):
             merged = _merged(merged, settings)
         return merged
+
+    def shifting_by_channel(self) -> "Architecture":
+        """Return the architecture with lanes that shift by ofmap channel: its own, or the widest where it has none."""
+        if self.post.channel_shift_bits:
+            return self
+        return self.replace(**{"post.channel_shift_bits": MOST_CHANNEL_SHIFT_BITS})
 
     @property
     def dataflows(self) -> tuple[Dataflow, ...]:

@@ -9,9 +9,14 @@ from logaccel.cli.app import app, rtl_app
 from logaccel.cli.inputs import load_architectures
 from logaccel.cli.options import ArchArgument, ImagesOption, LayerOption, SetOption, TraceOption
 from logaccel.cli.output import DIFFERENT, check_folder, progress
+from logaccel.errors import ConfigError
 
 if TYPE_CHECKING:
     from logaccel.rtl.verify import RtlLayer
+
+RtlScalesOption = Annotated[
+    str, typer.Option(help="powers of two by ofmap channel in the weights, which the lanes take back: none, weights")
+]
 
 
 @rtl_app.command("export")
@@ -22,11 +27,12 @@ def rtl_export(
     layer: LayerOption = None,
     images: ImagesOption = 1,
     settings: SetOption = None,
+    channel_scales: RtlScalesOption = "none",
 ) -> None:
     """Write Verilog, parameters, bench, operands, expected results and a Makefile: a folder that stands alone."""
     from logaccel.rtl.verify import export
 
-    chosen = _rtl_layer(arch, trace, layer, images, settings)
+    chosen = _rtl_layer(arch, trace, (layer, images), settings, channel_scales)
     export(chosen, output)
     typer.echo(f"{output}: {chosen.job.layer.name} on {chosen.arch.name}; `make icarus` or `make verilator` runs it")
 
@@ -38,6 +44,7 @@ def rtl_verify(
     layer: LayerOption = None,
     images: ImagesOption = 1,
     settings: SetOption = None,
+    channel_scales: RtlScalesOption = "none",
     simulator: Annotated[str, typer.Option(help="icarus, verilator, or auto: Icarus for small layers")] = "auto",
     registers: Annotated[
         bool | None,
@@ -47,7 +54,7 @@ def rtl_verify(
     """Run a layer in a Verilog simulator and compare every word, every cycle and, if small, every register."""
     from logaccel.cosimulation import verify_layer
 
-    chosen = _rtl_layer(arch, trace, layer, images, settings)
+    chosen = _rtl_layer(arch, trace, (layer, images), settings, channel_scales)
     with progress() as report:
         done = verify_layer(chosen, simulator, registers, lambda n, total: report(n / total, "registers"))
     typer.echo(str(done))
@@ -75,9 +82,15 @@ def draw_waveform(
     typer.echo(f"wrote {output}", err=True)
 
 
-def _rtl_layer(arch: str, trace: Path | None, layer: str | None, images: int, settings: list[str] | None) -> "RtlLayer":
+def _rtl_layer(
+    arch: str, trace: Path | None, part: tuple[str | None, int], settings: list[str] | None, channel_scales: str
+) -> "RtlLayer":
+    """Return a layer (default: the trace's first) of the first so many images."""
     from logaccel.cosimulation import rtl_layer
     from logaccel.trace import load_trace
 
-    loaded = load_trace(trace)
-    return rtl_layer(loaded, load_architectures([arch], settings)[0], layer or loaded.layers[0].layer.name, images)
+    if channel_scales not in ("none", "weights"):
+        raise ConfigError(f"--channel-scales: must be none or weights, got {channel_scales!r}")
+    loaded, (name, images) = load_trace(trace), part
+    machine = load_architectures([arch], settings)[0]
+    return rtl_layer(loaded, machine, name or loaded.layers[0].layer.name, images, channel_scales == "weights")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from logaccel.arch import PEArray, PostProcessing
+from logaccel.arch import Architecture, PostProcessing
 from logaccel.cost.lane import encoder_parts, lane_part
 from logaccel.cost.profile import CostProfile
 from logaccel.formats import Format, LinearFormat
@@ -35,7 +35,7 @@ def post_energy_pj(
 
 
 def post_area_um2(
-    profile: CostProfile, works: Iterable[tuple[str, int, tuple[Format, ...], Format]], array: PEArray
+    profile: CostProfile, works: Iterable[tuple[str, int, tuple[Format, ...], Format]], arch: Architecture
 ) -> float:
     """Return the area of the circuits that a lane needs for all of this work, in every lane.
 
@@ -44,11 +44,11 @@ def post_area_um2(
     """
     needed = []
     for kind, taps, sources, result in works:
-        has = {"relu", *(part.name for part in encoder_parts(result, 1, PostProcessing()))}
+        has = {"relu", *(part.name for part in encoder_parts(result, 1, arch.post))}
         for source in sources:
-            parts = _parts(kind, source, result, (taps, PostProcessing()))
+            parts = _parts(kind, source, result, (taps, arch.post))
             needed.append([part for group in parts for part in group if part.name not in has])
-    return array.cols * sum(profile.part_area_um2(part) for part in merged(needed))
+    return arch.array.cols * sum(profile.part_area_um2(part) for part in merged(needed))
 
 
 def decoded_bits(own: Format) -> int:
@@ -77,11 +77,18 @@ def _parts(
             lane_part("sum adder", Circuit.ADDER, wide),
             lane_part("sum register", Circuit.REGISTER, wide),
         ], [mean, lane_part("mean rounding adder", Circuit.ADDER, wide), *encoder_parts(result, wide, post)]
-    if kind in ("add", "residual"):
+    if kind == "residual":
+        longest = decoded_bits(result) + post.largest_channel_shift  # to the LSB of the channel
+        amount = [lane_part("alignment adder", Circuit.ADDER, longest.bit_length())]
+        return [
+            *_decoder(source),
+            *(amount if post.channel_shift_bits else []),
+            lane_part("aligning shifter", Circuit.SHIFTER, bits, longest),
+            lane_part("residual adder", Circuit.ADDER, bits + longest),
+        ], []
+    if kind == "add":
         wide = bits + decoded_bits(result)
         aligned = [*_decoder(source), lane_part("aligning shifter", Circuit.SHIFTER, bits, wide - bits)]
-        if kind == "residual":
-            return [*aligned, lane_part("residual adder", Circuit.ADDER, wide)], []
         relu = lane_part("relu", Circuit.GATE, wide)
         return aligned, [lane_part("residual adder", Circuit.ADDER, wide), relu, *encoder_parts(result, wide, post)]
     return [], []

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from logaccel.arch import Architecture
 from logaccel.engine import fold_level
 from logaccel.engine.post import bias_words
-from logaccel.evaluation.channels import scaled
 from logaccel.evaluation.formats import GraphFormats
 from logaccel.evaluation.lane import words_of
 from logaccel.evaluation.run import GraphRun
+from logaccel.formats.channels import scaled
 from logaccel.formats.encode import Codes, encode
 from logaccel.model.model import Model, Parameters
 from logaccel.model.reference import float_layer, run_float, schedule

@@ -19,10 +19,10 @@ import numpy as np
 
 from logaccel.arch import Architecture, LayerSettings
 from logaccel.errors import ConfigError
-from logaccel.evaluation.channels import scaled
 from logaccel.evaluation.output_error import MOST_IMAGES, output_errors
 from logaccel.formats import Format, LinearWord, LogWord
 from logaccel.formats.calibrate import best_fsr
+from logaccel.formats.channels import scaled
 from logaccel.model.model import Model
 from logaccel.model.reference import run_float
 from logaccel.quantization import format_sets, layer_architectures, non_negative

@@ -19,13 +19,14 @@ from logaccel.errors import ConfigError, TraceError
 from logaccel.evaluation.balance import choose_next_scales
 from logaccel.evaluation.bias import corrected_biases
 from logaccel.evaluation.budget import choose_words
-from logaccel.evaluation.channels import CHANNEL_SCALES, ChannelScales, choose_scales, scaled
+from logaccel.evaluation.channels import CHANNEL_SCALES, ChannelScales, choose_scales
 from logaccel.evaluation.float_network import FloatNetwork
-from logaccel.evaluation.formats import GraphFormats
+from logaccel.evaluation.formats import LARGEST_SCALE, GraphFormats
 from logaccel.evaluation.next_scales import rescaled
 from logaccel.evaluation.output_error import output_errors
 from logaccel.formats import Format, LinearWord, LogWord
 from logaccel.formats.calibrate import best_fsr
+from logaccel.formats.channels import scaled
 from logaccel.formats.number import FSR_MAX, FSR_MIN
 from logaccel.model.model import Model
 from logaccel.quantization import format_sets, layer_architectures, non_negative, set_words
@@ -89,6 +90,7 @@ def calibrate(
     """Choose formats on a few images: the full-scale range of every set of tensors and of every filter, and more.
 
     method: one of the four, or a whole `Calibration`. A set is signed where one of its tensors may hold a negative.
+    Powers of two by ofmap channel reach as far as the architecture's lanes shift, to LARGEST_SCALE where they do not.
     """
     chosen = method if isinstance(method, Calibration) else Calibration(method, percentile)
     trained, next_scales = model, dict[str, tuple[int, ...]]()
@@ -99,7 +101,7 @@ def calibrate(
     def scales_for(arch: Architecture) -> dict[str, tuple[int, ...]]:
         views = layer_architectures(arch, model.graph.layers)
         words = {layer.name: view.weight for layer, view in zip(model.graph.layers, views, strict=True)}
-        return choose_scales(model, chosen.channel_scales, words)
+        return choose_scales(model, chosen.channel_scales, words, arch.post.largest_channel_shift or LARGEST_SCALE)
 
     budgets = (chosen.weight_bits, chosen.activation_bits)
     layers = choose_words(model, arch, images, budgets, scales_for(arch)) if any(budgets) else {}

@@ -33,10 +33,6 @@ NOTE = (
     "at a time; float ops are not in them. System energy adds scratchpads, DRAM and leakage, where the architecture "
     "has a memory"
 )
-SCALES_NOTE = (
-    "powers of two by ofmap channel: the lane's shift of each channel (four bits a channel, a wider shift) is in "
-    "neither area nor energy, nor in the Verilog lane"
-)
 
 
 @dataclass
@@ -96,6 +92,7 @@ class Evaluation:
     labelled: bool
     off_array: tuple[str, ...]
     compared: bool = True  # with the float network
+    lanes_widened: bool = False  # the formats' powers of two by channel brought post.channel_shift_bits
     version: str = __version__
 
     def to_dict(self) -> dict[str, Any]:
@@ -130,7 +127,13 @@ class Evaluation:
             tree["energy_system_pj_per_image"] = sum(cost["energy_system_pj"] for cost in costs)
         tree["area_array_um2"], tree["area_system_um2"] = self.costs.area.array_um2, self.costs.area.system_um2
         tree["off_array"] = list(self.off_array)
-        tree["notes"] = [NOTE, SCALES_NOTE] if self.formats.scales else [NOTE]
+        tree["notes"] = [NOTE]
+        if self.lanes_widened:
+            bits = self.arch.post.channel_shift_bits
+            tree["notes"].append(
+                f"powers of two by ofmap channel need post.channel_shift_bits, which {self.arch.name} leaves out: its "
+                f"lanes have {bits} here, and area and energy hold them"
+            )
         tree["nodes"] = [
             {
                 "name": name,
@@ -210,6 +213,7 @@ def evaluate(
         labelled=labels is not None,
         off_array=floats,
         compared=float_network,
+        lanes_widened=run.lanes_widened,
     )
 
 

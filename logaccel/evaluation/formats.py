@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from logaccel import __version__
-from logaccel.arch import Architecture, LayerSettings
+from logaccel.arch import MOST_CHANNEL_SHIFT_BITS, Architecture, LayerSettings
 from logaccel.documents import mapping_of, read_text
 from logaccel.errors import ConfigError, TraceError
 from logaccel.formats import Format, LinearWord, LogWord
@@ -28,7 +28,7 @@ from logaccel.section import Section, problems
 from logaccel.trace import Tensor
 from logaccel.workload.graph import Graph
 
-LARGEST_SCALE = 15  # a lane's shift of a channel has four bits
+LARGEST_SCALE = 2**MOST_CHANNEL_SHIFT_BITS - 1
 LARGEST_NEXT_SCALE = 31  # only weights change; far inside float32
 
 
@@ -51,7 +51,13 @@ class GraphFormats:
     next_scales: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def architecture(self, arch: Architecture) -> Architecture:
-        """Return the architecture with the settings of these formats. Raises ConfigError where no PE can do them."""
+        """Return the architecture with what these formats need: settings of layers, lanes that shift by channel.
+
+        Where the architecture leaves the shift by channel out, lanes get the widest. Raises ConfigError where no PE
+        can do the settings.
+        """
+        if self.scales:
+            arch = arch.shifting_by_channel()
         if not self.layers:
             return arch
         settings = {name: own.model_dump(exclude_none=True) for name, own in arch.layers.items()}
@@ -120,6 +126,12 @@ def check_formats(formats: GraphFormats, graph: Graph, arch: Architecture) -> No
         else f"formats: {key} {name}: {graph.name} has no layer of that name"
         for key, name, values in by_channel
         if channels.get(name) != len(values)
+    ]
+    bits, largest = arch.post.channel_shift_bits, arch.post.largest_channel_shift
+    faults += [
+        f"formats: scales {name}: must be at most {largest} (post.channel_shift_bits: {bits}), got {max(values)}"
+        for name, values in formats.scales.items()
+        if max(values, default=0) > largest
     ]
 
     def check(

@@ -74,23 +74,6 @@ def add_residual(place: str, psum: tuple[Words, int], bias: Tensor, residual: tu
     return left + right, lsb
 
 
-def descaled(place: str, psum: Words, lsb: int, bias: Tensor, scales: tuple[int, ...]) -> tuple[Words, int]:
-    """Return psum[pixel, m] + bias[m] in the finest of the channels' LSBs, and that LSB's exponent.
-
-    Weights and bias of channel m are 2^scales[m] times the trained ones, so an LSB of its psum is 2^(lsb − scales[m]);
-    the bias is rounded to it. Raises ConfigError where a shifted word would pass the widest.
-    """
-    finest = max(scales)
-    shifts = finest - np.array(scales, np.int64)
-    words = psum + bias_words(bias, lsb)
-    widest = int(np.abs(words).max(initial=0)).bit_length() + int(shifts.max())
-    if widest >= WORD_LIMIT_BITS - 1:
-        raise ConfigError(
-            f"{place}: a psum may need {widest + 1} bits after its shift, must be below {WORD_LIMIT_BITS}"
-        )
-    return words << shifts, lsb - finest
-
-
 def reciprocal(count: int) -> int:
     """Return round(2^16 / n), ties up."""
     return (2 ** (RECIPROCAL_BITS + 1) + count) // (2 * count)

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from logaccel.evaluation.channels import scaled
 from logaccel.formats import Format
+from logaccel.formats.channels import scaled
 from logaccel.formats.encode import decode, encode
 from logaccel.model.model import Model, Parameters
 from logaccel.model.reference import float_layer, run_float

@@ -20,12 +20,12 @@ from logaccel.engine.direct import DirectLayer, LaneSpec, direct_layer
 from logaccel.engine.factors import codes_of
 from logaccel.engine.job import LayerJob, LayerRun
 from logaccel.engine.kernels_lane import count_ends
-from logaccel.engine.post import post_process
+from logaccel.engine.post import descaled, post_process
 from logaccel.engine.uses import count_live_products, weights_met
 from logaccel.errors import ConfigError, TraceError
 from logaccel.evaluation.channels import stored_parameters
 from logaccel.evaluation.formats import GraphFormats, check_formats
-from logaccel.evaluation.lane import Words, add_residual, add_terms, descaled, run_on_codes, words_of
+from logaccel.evaluation.lane import Words, add_residual, add_terms, run_on_codes, words_of
 from logaccel.evaluation.next_scales import rescaled
 from logaccel.formats import Format
 from logaccel.formats.encode import Codes, decode, encode
@@ -74,13 +74,14 @@ class GraphRun:
         self, model: Model, arch: Architecture, formats: GraphFormats, engine: str = "fold", backend: str = "blas"
     ) -> None:
         """Check that formats fit. Raises ConfigError, one line for every problem."""
-        arch = formats.architecture(arch)
+        given, arch = arch, formats.architecture(arch)
         check_formats(formats, model.graph, arch)
         if engine not in ("fold", "register"):
             raise ConfigError(f"engine: must be fold or register, got {engine!r}")
         if backend not in ("kernel", "blas"):
             raise ConfigError(f"backend: must be kernel or blas, got {backend!r}")
         self.model, self.arch, self.formats, self.engine = rescaled(model, formats.next_scales), arch, formats, engine
+        self.lanes_widened = given.post != arch.post
         layers = model.graph.layers
         self.archs = dict(zip((layer.name for layer in layers), layer_architectures(arch, layers), strict=True))
         if any(own.dataflow == "auto" for own in self.archs.values()):
@@ -196,7 +197,7 @@ class GraphRun:
         return LayerJob(node.layer, self.datapath(node), arch.array, arch.one_dataflow, ifmap, self.filters[node.name])
 
     def lane(self, node: LayerNode, psum: Words, inputs: list[Codes]) -> Codes:
-        """Return a layer's codes from psum[pixel, m]: bias, channel's power of two, residual, ReLU, encoder."""
+        """Return a layer's codes from psum[pixel, m]: bias, residual, ReLU, encoder, each at the LSB of its channel."""
         layer, own, bias = node.layer, self.formats.tensors[node.name], self.stored[node.name].bias
         bits, lsb = self.arch.post.round_bits, self.datapath(node).lsb_exponent
         scales = self.formats.scales.get(node.name)

@@ -81,16 +81,17 @@ def run_layer(
     bias: Words,
     relu: bool,
     *,
+    scales: Words | None = None,
     simulator: Simulator = "icarus",
     increment: bool = False,
 ) -> RtlRun:
-    """Run one layer on the hardware; bias[channel] holds integers in LSBs of the psum.
+    """Run one layer on the hardware; bias[channel] holds integers in LSBs of the psum, scales[channel] refines them.
 
     `arch` gives what the job does not say: the post-processing lanes. Raises ConfigError where a tool is
     missing, the build fails or the machine never ends.
     """
     tool = find_simulator(simulator)
-    image = build_image(job, bias)
+    image = build_image(job, bias, scales)
     parameters = job_parameters(job, arch, image, output, bias, relu, increment=increment)
     with tempfile.TemporaryDirectory(prefix="logaccel-rtl-") as name:
         folder = Path(name)
@@ -135,7 +136,10 @@ def write_inputs(folder: Path, image: LayerImage, parameters: Parameters) -> Non
     (folder / "logaccel_layer.vh").write_text(f"// Generated: the size of one layer.\n{lines}", encoding="ascii")
     _write_hex(folder / "left.hex", image.left, int(parameters["LEFT_BITS"]))
     _write_hex(folder / "top.hex", image.top, int(parameters["TOP_BITS"]))
-    _write_hex(folder / "bias.hex", image.bias, int(parameters["BIAS_BITS"]))
+    bias_bits = int(parameters["BIAS_BITS"])
+    mask = (1 << bias_bits) - 1
+    lanes = (image.scales.astype(object) << bias_bits) | (image.bias.astype(object) & mask)
+    _write_hex(folder / "bias.hex", lanes, int(parameters["BIAS_WORD_BITS"]))
     folds = "".join(f"{render_fold(fold, parameters):x}\n" for fold in image.folds)
     (folder / "fold.hex").write_text(folds, encoding="ascii")
 
@@ -207,7 +211,7 @@ def _bound(image: LayerImage, rows: int) -> int:
     return image.plan.stream_length + rows + 2 * array.rows + array.cols + array.pipeline_stages + 2
 
 
-def _write_hex(path: Path, words: Words, bits: int) -> None:
+def _write_hex(path: Path, words: Words | NDArray[np.object_], bits: int) -> None:
     """Write words[address, bank] as one line an address, bank 0 in the low bits."""
     mask = (1 << bits) - 1
     lines = (sum((int(word) & mask) << (n * bits) for n, word in enumerate(row)) for row in words)

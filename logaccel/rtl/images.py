@@ -4,7 +4,8 @@ One word an address and bank, in the order in which the array reads them:
 
     left feed   bank = row      OS: A[pixel, k], WS: A[pixel, k], IS: W[k, channel]; the moving operand
     top feed    bank = column   OS: W[k, channel] in stream order; WS, IS: stationary words, last row first
-    bias        bank = column   OS, WS: one word a channel slice; IS: one a channel, the same in every bank
+    bias        bank = column   OS, WS: one word a channel slice; IS: one a channel, the same in every bank;
+                                {s, bias} where the lanes shift by channel
 """
 
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class Fold:
 
 @dataclass(frozen=True, eq=False)
 class LayerImage:
-    """left[address, row], top[address, column], bias[address, column], and the folds that read them.
+    """left[address, row], top[address, column], bias and scales[address, column], and the folds that read them.
 
     place[pixel, channel]: where the ofmap word of a psum lands, as (address, bank).
     """
@@ -46,6 +47,7 @@ class LayerImage:
     left: Words
     top: Words
     bias: Words
+    scales: Words
     folds: tuple[Fold, ...]
     place: NDArray[np.int64]
 
@@ -85,16 +87,21 @@ def lower(job: LayerJob) -> tuple[Words, Words]:
     return activations, weights
 
 
-def build_image(job: LayerJob, bias: Words) -> LayerImage:
-    """Lay out one layer's operands; bias[channel] holds integers in LSBs of the psum, two's complement."""
+def build_image(job: LayerJob, bias: Words, scales: Words | None = None) -> LayerImage:
+    """Lay out one layer's operands; bias[channel] holds integers in LSBs of the psum, two's complement.
+
+    scales[channel]: by how many powers of two those LSBs are finer than the layer's; None: by none.
+    """
     activations, weights = lower(job)
     plan = plan_folds(job.layer.matrix(job.batch), job.array, job.dataflow)
+    scales = np.zeros_like(bias) if scales is None else scales
+    in_lanes = _by_channel(plan, bias), _by_channel(plan, scales)
     if job.dataflow == "os":
-        return _output_stationary(plan, activations, weights, bias)
+        return _output_stationary(plan, activations, weights, in_lanes)
     moving, stationary = (activations, weights.transpose(0, 2, 1))
     if job.dataflow == "is":
         moving, stationary = weights.transpose(0, 2, 1), activations
-    return _stationary(plan, moving, stationary, bias)
+    return _stationary(plan, moving, stationary, in_lanes)
 
 
 def render_fold(fold: Fold, parameters: Parameters) -> int:
@@ -124,11 +131,18 @@ def _banks(words: Words, banks: int) -> Words:
     return padded.reshape(slices, banks, length).transpose(0, 2, 1)
 
 
-def _output_stationary(plan: FoldPlan, activations: Words, weights: Words, bias: Words) -> LayerImage:
+def _by_channel(plan: FoldPlan, words: Words) -> Words:
+    """Return words[channel] as the lanes hold them, [address, column]."""
+    if plan.dataflow == "is":
+        return np.repeat(words[:, None], plan.array.cols, axis=1)
+    groups = words.reshape(plan.matrix.groups, -1)
+    return _flat(np.concatenate([_banks(group[:, None], plan.array.cols) for group in groups]))
+
+
+def _output_stationary(plan: FoldPlan, activations: Words, weights: Words, in_lanes: tuple[Words, Words]) -> LayerImage:
     rows, cols, matrix = plan.array.rows, plan.array.cols, plan.matrix
     left = np.concatenate([_banks(group, rows) for group in activations])  # [(group, pixel slice), k, row]
     top = np.concatenate([_banks(group.T, cols) for group in weights])
-    biases = np.concatenate([_banks(group[:, None], cols) for group in bias.reshape(matrix.groups, -1)])
     pixel_slices, channel_slices = len(left) // matrix.groups, len(top) // matrix.groups
     folds = tuple(
         Fold(
@@ -146,10 +160,10 @@ def _output_stationary(plan: FoldPlan, activations: Words, weights: Words, bias:
     )
     pixel, group, channel = np.ogrid[: matrix.pixels, : matrix.groups, : matrix.channels]
     address = (group * channel_slices + channel // cols) * matrix.pixels + pixel
-    return LayerImage(plan, _flat(left), _flat(top), _flat(biases), folds, _place(address, channel % cols))
+    return LayerImage(plan, _flat(left), _flat(top), *in_lanes, folds, _place(address, channel % cols))
 
 
-def _stationary(plan: FoldPlan, moving: Words, stationary: Words, bias: Words) -> LayerImage:
+def _stationary(plan: FoldPlan, moving: Words, stationary: Words, in_lanes: tuple[Words, Words]) -> LayerImage:
     """Lay out WS and IS: moving[group, t, k], stationary[group, item, k], items over the columns."""
     rows, cols, matrix, length = plan.array.rows, plan.array.cols, plan.matrix, plan.stream_length
     left = np.concatenate([_banks(group.T, rows) for group in moving])  # [(group, K slice), t, row]
@@ -178,12 +192,10 @@ def _stationary(plan: FoldPlan, moving: Words, stationary: Words, bias: Words) -
         top.append(words)
     pixel, group_axis, channel = np.ogrid[: matrix.pixels, : matrix.groups, : matrix.channels]
     if plan.dataflow == "ws":
-        biases = _flat(np.concatenate([_banks(part[:, None], cols) for part in bias.reshape(matrix.groups, -1)]))
         address, bank = (group_axis * item_slices + channel // cols) * length + pixel, channel % cols
     else:
-        biases = np.repeat(bias[:, None], cols, axis=1)
         address, bank = (group_axis * item_slices + pixel // cols) * length + channel, pixel % cols
-    return LayerImage(plan, _flat(left), np.concatenate(top), biases, tuple(folds), _place(address, bank))
+    return LayerImage(plan, _flat(left), np.concatenate(top), *in_lanes, tuple(folds), _place(address, bank))
 
 
 def _flat(words: Words) -> Words:

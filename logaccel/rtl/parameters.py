@@ -6,7 +6,7 @@ modules take them as their parameter list (`logaccel_parameters.vh`).
 
 from dataclasses import dataclass
 
-from logaccel.arch import Architecture
+from logaccel.arch import Architecture, PostProcessing
 from logaccel.errors import ConfigError
 from logaccel.formats import Format, LinearFormat, LogFormat
 from logaccel.formats.thresholds import fraction_thresholds
@@ -123,23 +123,26 @@ def lane_parameters(arch: Architecture, path: Datapath, reduction: int, lane: La
     common: Parameters = {
         "COMBINED_BITS": combined_bits,
         "BIAS_BITS": bias_bits,
+        "CHANNEL_SHIFT_BITS": arch.post.channel_shift_bits,
+        "BIAS_WORD_BITS": bias_bits + arch.post.channel_shift_bits,
         "POST_BITS": post_bits,
         "RELU": int(lane.relu),
         "POST_STAGES": arch.post.stages,
     }
-    return common | encoder_parameters(lane.output, lane.lsb_exponent, arch.post.round_bits, post_bits)
+    return common | encoder_parameters(lane.output, lane.lsb_exponent, arch.post, post_bits)
 
 
-def encoder_parameters(output: Format, lsb_exponent: int, round_bits: int, value_bits: int) -> Parameters:
+def encoder_parameters(output: Format, lsb_exponent: int, post: PostProcessing, value_bits: int) -> Parameters:
     """Return the parameters of the encoder from integers of `value_bits` bits to codes of a format."""
     shared: Parameters = {"OUT_BITS": output.bits, "OUT_SIGNED": int(output.signed)}
     if isinstance(output, LinearFormat):
-        shift = min(max(output.lsb_exponent - lsb_exponent, -_LARGEST_LEFT_SHIFT), value_bits + 1)
+        lowest = -_LARGEST_LEFT_SHIFT - post.largest_channel_shift  # which a channel takes back
+        shift = min(max(output.lsb_exponent - lsb_exponent, lowest), value_bits + 1)
         return shared | {
             "OUT_LOG": 0, "OUT_STEP_SHIFT": 0, "ENCODE_SHIFT": shift, "ENCODE_OFFSET": 0,
             "ROUND_BITS": 1, "THRESHOLD_COUNT": 1, "THRESHOLDS": packed((0,), 2),
         }  # fmt: skip
-    steps = output.steps_per_octave
+    steps, round_bits = output.steps_per_octave, post.round_bits
     thresholds = tuple(int(value) for value in fraction_thresholds(steps, output.rounding, round_bits))
     return shared | {
         "OUT_LOG": 1,

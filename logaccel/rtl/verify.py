@@ -10,7 +10,7 @@ import numpy as np
 from logaccel.arch import Architecture
 from logaccel.engine import fold_level
 from logaccel.engine.job import LayerJob
-from logaccel.engine.post import post_process
+from logaccel.engine.post import descaled, post_process
 from logaccel.errors import ConfigError
 from logaccel.formats import Format
 from logaccel.rtl import bench
@@ -27,7 +27,7 @@ MOST_REGISTER_UPDATES = 2_000_000  # PE-cycles up to which every register is com
 
 @dataclass(frozen=True, eq=False)
 class RtlLayer:
-    """One layer as the hardware runs it; bias[m] in LSBs of the psum."""
+    """One layer as the hardware runs it; bias[m] in LSBs of the psum, which scales[m] make finer than the layer's."""
 
     job: LayerJob
     arch: Architecture
@@ -35,11 +35,12 @@ class RtlLayer:
     bias: Words
     relu: bool
     increment: bool = False  # a decode PE adds ±2^p with half adders
+    scales: Words | None = None
 
     @cached_property
     def image(self) -> LayerImage:
         """Memory images and fold list."""
-        return build_image(self.job, self.bias)
+        return build_image(self.job, self.bias, self.scales)
 
     @cached_property
     def parameters(self) -> Parameters:
@@ -59,7 +60,11 @@ class RtlLayer:
         run = fold_level.run_layer(self.job)
         lsb = self.job.datapath.lsb_exponent
         real = np.ldexp(self.bias.astype(np.float64), lsb)
-        codes = post_process(run.psum, lsb, real, self.relu, self.output, self.arch.post.round_bits)
+        sums, fine = run.psum, lsb
+        if self.scales is not None:
+            sums, fine = descaled(self.job.layer.name, run.psum, lsb, real, self.scales.tolist())
+            real = np.zeros_like(real)
+        codes = post_process(sums, fine, real, self.relu, self.output, self.arch.post.round_bits)
         stages = self.arch.post.stages
         psum = run.psum.astype(object)
         return RtlRun(psum, codes, psum_cycles(self.plan, stages), run.clipped, run.array_cycles + stages)

@@ -1,7 +1,7 @@
 """Random layers on random machines for the Verilog, and what the oracle says about them."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import oracle
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from logaccel.arch import Architecture, PEArray
 from logaccel.arch.model import PostProcessing
 from logaccel.engine.job import LayerJob
-from logaccel.engine.post import post_process
+from logaccel.engine.post import descaled, post_process
 from logaccel.errors import LogaccelError
 from logaccel.formats import Format, LinearWord, LogWord
 from logaccel.pe import PE, DecodePE, LogsumPE, MultiplyPE, ShiftPE
@@ -32,6 +32,12 @@ class Case:
     filters: np.ndarray
     bias: np.ndarray  # integers in LSBs of the psum
     increment: bool = False
+    scales: np.ndarray | None = None  # by so many powers of two the LSBs of a channel are finer than the layer's
+
+    @property
+    def finer(self) -> list[int]:
+        """The powers of two of every channel."""
+        return [0] * len(self.bias) if self.scales is None else self.scales.tolist()
 
     @property
     def job(self) -> LayerJob:
@@ -43,8 +49,9 @@ class Case:
 def run(case: Case, simulator: bench.Simulator = "icarus") -> bench.RtlRun:
     """Run a case on the hardware."""
     return bench.run_layer(
-        case.job, case.arch, case.output, case.bias, case.layer.relu, simulator=simulator, increment=case.increment
-    )
+        case.job, case.arch, case.output, case.bias, case.layer.relu,
+        scales=case.scales, simulator=simulator, increment=case.increment,
+    )  # fmt: skip
 
 
 def check(case: Case, simulator: bench.Simulator = "icarus") -> bench.RtlRun:
@@ -58,8 +65,8 @@ def check(case: Case, simulator: bench.Simulator = "icarus") -> bench.RtlRun:
     lsb, round_bits = case.job.datapath.lsb_exponent, case.arch.post.round_bits
     codes = [
         [
-            oracle.hardware_encode(rectified(word + int(bias), case.layer.relu), lsb, case.output, round_bits)
-            for word, bias in zip(row, case.bias, strict=True)
+            oracle.hardware_encode(rectified(word + int(bias), case.layer.relu), lsb - s, case.output, round_bits)
+            for word, bias, s in zip(row, case.bias, case.finer, strict=True)
         ]
         for row in want.psum
     ]
@@ -77,7 +84,8 @@ def check_engine(case: Case, run_layer) -> None:
     assert got.total_cycles == want.array_cycles + case.arch.post.stages
     lsb = case.job.datapath.lsb_exponent
     real = np.ldexp(case.bias.astype(np.float64), lsb)
-    codes = post_process(want.psum, lsb, real, case.layer.relu, case.output, case.arch.post.round_bits)
+    sums, lsb = descaled("case", want.psum, lsb, real, case.finer)
+    codes = post_process(sums, lsb, np.zeros(len(real)), case.layer.relu, case.output, case.arch.post.round_bits)
     assert got.ofmap_codes.tolist() == codes.tolist()
 
 
@@ -151,13 +159,23 @@ def _draw(rng: random.Random) -> Case:
     output = output_word.at(path.lsb_exponent + rng.randint(-2, path.acc_bits + 2), not layer.relu)
     reach = rng.choice([1, 2 ** (path.acc_bits // 2)])
     roots = isinstance(pe, DecodePE) and pe.root == "constant" and path.steps > 1
-    return Case(
+    return _shifted_by_channel(rng, Case(
         arch, layer, activation, weight, output,
         ifmap=random_codes(rng, activation, layer.ifmap_shape(rng.randint(1, 2))),
         filters=random_codes(rng, weight, layer.filter_shape),
         bias=np.array([rng.randint(-reach, reach) for _ in range(layer.out_channels)]),
         increment=isinstance(pe, DecodePE) and not roots and rng.random() < 0.5,
-    )  # fmt: skip
+    ))  # fmt: skip
+
+
+def _shifted_by_channel(rng: random.Random, case: Case) -> Case:
+    """Give every other machine lanes that shift by channel; a linear word then lies up to 2^15 LSBs higher."""
+    bits = rng.choice([0, 0, 1, 4])
+    if not bits:
+        return case
+    scales = np.array([rng.randint(0, 2**bits - 1) for _ in case.bias])
+    output = case.output.model_copy(update={"fsr": case.output.fsr - rng.choice([0, 2**bits - 1])})
+    return replace(case, arch=case.arch.replace(**{"post.channel_shift_bits": bits}), scales=scales, output=output)
 
 
 def _draw_pe(rng: random.Random, log, linear) -> tuple[PE, LogWord | LinearWord, LogWord | LinearWord]:

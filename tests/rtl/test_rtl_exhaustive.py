@@ -85,17 +85,38 @@ def test_the_linear_encoder_rounds_ties_away_and_saturates(fsr, signed):
     check_encoder(output, [*range(300), 2**19, 2**20 - 1], 8)
 
 
-def check_encoder(output, values, round_bits):
-    """Encode ±values: the psum is 0, the bias is the value."""
-    both = np.array([*values, *(-v for v in values)], np.int64)
+@pytest.mark.parametrize("channel_shift_bits", [1, 4])
+@pytest.mark.parametrize(
+    "output",
+    [
+        LinearFormat(bits=5, fsr=-3, signed=True),  # to the left for a small s, to the right for a large one
+        LinearFormat(bits=5, fsr=3, signed=False),
+        LogFormat(bits=4, steps_per_octave=1, rounding="nearest", fsr=8, signed=False),
+        LogFormat(bits=6, steps_per_octave=4, rounding="floor", fsr=9, signed=True),
+    ],
+    ids=str,
+)
+def test_encoders_take_values_at_the_lsb_of_their_channel(output, channel_shift_bits):
+    """Values about every power of two and every half, at every s."""
+    values = {edge + step for n in range(20) for edge in (2**n, 3 << n) for step in (-1, 0, 1)}
+    check_encoder(output, sorted({0, 1, *values}), 8, channel_shift_bits)
+
+
+def check_encoder(output, values, round_bits, channel_shift_bits=0):
+    """Encode ±values at every s of a channel: the psum is 0, the bias is the value."""
+    signed = [*values, *(-v for v in values)]
+    shifts = 2**channel_shift_bits
+    both = np.array([value for value in signed for _ in range(shifts)], np.int64)
     case = rtl_cases.Case(
         Architecture(
             name="encoder", pe=MultiplyPE(acc_bits=8), activation=LINEAR_5, weight=LINEAR_5,
-            array=PEArray(rows=1, cols=8, overlap=True), post=PostProcessing(round_bits=round_bits),
+            array=PEArray(rows=1, cols=8, overlap=True),
+            post=PostProcessing(round_bits=round_bits, channel_shift_bits=channel_shift_bits),
         ),
         Layer(name="encoder", kind="fc", in_channels=1, out_channels=len(both), relu=False),
         LINEAR_5.at(5, False), LINEAR_5.at(4, True), output,
         ifmap=np.zeros((1, 1), np.int64), filters=np.zeros((len(both), 1), np.int64), bias=both,
+        scales=np.tile(np.arange(shifts), len(signed)),
     )  # fmt: skip
     got = rtl_cases.check(case)
     assert len(set(got.ofmap_codes.reshape(-1).tolist())) > 1 or output.fsr == 30

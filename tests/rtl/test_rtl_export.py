@@ -2,10 +2,14 @@
 
 import os
 import subprocess
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import rtl_cases
 
+from logaccel import load_arch, load_trace
+from logaccel.cosimulation import rtl_layer, verify_layer
 from logaccel.errors import ConfigError
 from logaccel.rtl.verify import RtlLayer, export
 
@@ -40,6 +44,20 @@ def test_icarus_passes_out_of_the_box_and_a_wrong_word_fails(exported):
     expected.write_text(expected.read_text().replace(cycles, cycles + "0"))
     done = make(exported, "check")
     assert done.returncode != 0 and cycles + "0" in done.stdout
+
+
+@pytest.mark.parametrize("output", [{"kind": "log", "bits": 4}, {"kind": "linear", "bits": 8}], ids=["log", "linear"])
+def test_powers_of_two_by_channel_are_taken_back(output, tmp_path):
+    """The last digits layer with uneven channels: lanes that the architecture leaves out, verified and exported."""
+    trace, arch = load_trace(), load_arch("shift_4b_ws_16x16").replace(array={"rows": 8, "cols": 4}, output=output)
+    uneven = trace.layers[-1].filter * np.exp2(-(np.arange(10) % 6)).astype(np.float32)[:, None]
+    trace = replace(trace, layers=(*trace.layers[:-1], replace(trace.layers[-1], filter=uneven)))
+    layer = rtl_layer(trace, arch, "fc5", 2, channel_scales=True)
+    assert layer.parameters["CHANNEL_SHIFT_BITS"] == 4 and layer.scales.tolist() == [n % 6 for n in range(10)]
+    assert str(verify_layer(layer, "icarus", registers=False)).endswith("equal")
+    export(layer, tmp_path / "rtl")
+    done = make(tmp_path / "rtl", "icarus")
+    assert done.returncode == 0 and "PASSED" in done.stdout, done.stdout + done.stderr
 
 
 def test_verilator_passes_out_of_the_box(exported, verilator):

@@ -36,6 +36,11 @@ CIRCUITS = {
     "logsum": (LogsumPE(acc_bits=8, fraction_bits=4), LOG_3, LOG_4, False),
     "logsum root, gated": (LogsumPE(acc_bits=6, fraction_bits=3, zero_gating=True), ROOT_4, LOG_3, False),
 }
+DATAPATH = (
+    "accumulate accumulate_linear accumulate_log exponent_sum incrementer product product_decode product_logsum "
+    "product_multiply product_shift root_constant"
+)
+ADDERS = "accumulate_linear incrementer"
 WIDE = 24  # bits of the specification's integers: more than any sum here needs
 
 
@@ -64,13 +69,65 @@ def test_the_proof_fails_for_a_mutant(circuit, tmp_path):
 @pytest.mark.parametrize(("acc_bits", "term_bits"), [(16, 12), (8, 14), (26, 20)])
 def test_half_adders_are_the_adder(acc_bits, term_bits, saturate, lanes, tmp_path):
     """For every one-hot magnitude (or none), both signs, every psum."""
-    assert proven(tmp_path, "", increment_top(acc_bits, term_bits, saturate, lanes))
+    assert proven(tmp_path, "", increment_top(acc_bits, term_bits, saturate, lanes), names=ADDERS)
 
 
 def test_half_adders_need_a_one_hot_word(tmp_path):
     """The proof leans on it: with any magnitude the two differ."""
     top = increment_top(12, 8, 1, 1).replace("(term & (term - 1)) != 0", "1'b0")
-    assert not proven(tmp_path, "", top)
+    assert not proven(tmp_path, "", top, names=ADDERS)
+
+
+ENCODERS = {
+    "linear": ("SHIFT", 1, ".OUT_BITS(4)"),
+    "log": (
+        "OFFSET",
+        -2,
+        ".STEP_SHIFT(1), .ROUND_BITS(4), .THRESHOLD_COUNT(2), .THRESHOLDS({5'd11, 5'd4}), .OUT_BITS(5)",
+    ),
+}
+
+
+@pytest.mark.parametrize("signed", [0, 1], ids=["unsigned", "signed"])
+@pytest.mark.parametrize("first", [-4, -1, 0, 3])
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_an_encoder_by_channel_is_that_of_each_lsb(kind, first, signed, tmp_path):
+    """For every value: s shifts the exponent of the LSB, and nothing else."""
+    assert proven(tmp_path, "", encoder_top(kind, first, signed), names=f"encoder_{kind}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "new"),
+    [
+        ("linear", "halves + {{WIDE_BITS{1'b0}}, 1'b1}", "halves"),
+        ("log", "channel_shift} << STEP_SHIFT", "channel_shift}"),
+    ],
+)
+def test_the_proof_of_an_encoder_fails_for_a_mutant(kind, old, new, tmp_path):
+    assert not proven(tmp_path, "", encoder_top(kind, 0, 1), (f"encoder_{kind}.v", old, new), names=f"encoder_{kind}")
+
+
+def encoder_top(kind, first, signed):
+    """Return a top with an encoder that takes s of two bits beside the four of one LSB each."""
+    key, step, others = ENCODERS[kind]
+    common = f".VALUE_BITS(9), .OUT_SIGNED({signed}), {others}"
+    fixed = "\n".join(
+        f"    encoder_{kind} #({common}, .{key}({first + step * s})) of_{s} (.value(value), .channel_shift(1'b0), "
+        f".code(codes[{s}*BITS+:BITS]));"
+        for s in range(4)
+    )
+    return f"""
+module top (input [8:0] value, input [1:0] s, output equal);
+    localparam BITS = {4 if kind == "linear" else 5};
+    wire [BITS-1:0] code;
+    wire [4*BITS-1:0] codes;
+    encoder_{kind} #({common}, .{key}({first}), .CHANNEL_SHIFT_BITS(2)) device (
+        .value(value), .channel_shift(s), .code(code)
+    );
+{fixed}
+    assign equal = code == codes[s*BITS+:BITS];
+endmodule
+"""
 
 
 def datapath_sources(circuit, signed):
@@ -188,22 +245,17 @@ endmodule
 """
 
 
-def proven(folder, parameters, top, mutant=None):
-    """Ask yosys whether `equal` always holds; any other failure of it is an error."""
+def proven(folder, parameters, top, mutant=None, names=DATAPATH):
+    """Ask yosys whether `equal` always holds; any other failure of it is an error. names: modules beside the top."""
     (folder / "logaccel_parameters.vh").write_text(parameters)
     (folder / "top.v").write_text(top)
-    names = (
-        "accumulate accumulate_linear accumulate_log exponent_sum incrementer product product_decode product_logsum "
-        "product_multiply product_shift root_constant"
-    )
     for name in names.split():
         text = (verilog_folder() / f"{name}.v").read_text(encoding="utf-8")
         if mutant and mutant[0] == f"{name}.v":
             assert mutant[1] in text
             text = text.replace(mutant[1], mutant[2])
         (folder / f"{name}.v").write_text(text, encoding="utf-8")
-    needed = names.split() if parameters else ["accumulate_linear", "incrementer"]
-    files = " ".join(f"{name}.v" for name in [*needed, "top"])
+    files = " ".join(f"{name}.v" for name in [*names.split(), "top"])
     script = f"""
 from pyosys import libyosys as ys
 design = ys.Design()

@@ -29,7 +29,7 @@ module accelerator #(
     input      [          FOLD_BITS-1:0] host_fold_word,
     input      [     ROWS*LEFT_BITS-1:0] host_left_words,
     input      [      COLS*TOP_BITS-1:0] host_top_words,
-    input      [     COLS*BIAS_BITS-1:0] host_bias_words,
+    input      [COLS*BIAS_WORD_BITS-1:0] host_bias_words,
     output     [      COLS*OUT_BITS-1:0] host_ofmap_words,
     output                               done,
     output reg [                   31:0] cycles,
@@ -172,10 +172,10 @@ module accelerator #(
             assign {edge_final[j], edge_psum_address[j*PSUM_ADDRESS_BITS+:PSUM_ADDRESS_BITS], ofmap_address,
                     bias_address} = tags[j*TAG_BITS+:TAG_BITS];
 
-            reg [BIAS_BITS-1:0] biases[0:(1<<BIAS_ADDRESS_BITS)-1];
+            reg [BIAS_WORD_BITS-1:0] biases[0:(1<<BIAS_ADDRESS_BITS)-1];
             always @(posedge clock)
                 if (host_bias_write)
-                    biases[host_address[BIAS_ADDRESS_BITS-1:0]] <= host_bias_words[j*BIAS_BITS+:BIAS_BITS];
+                    biases[host_address[BIAS_ADDRESS_BITS-1:0]] <= host_bias_words[j*BIAS_WORD_BITS+:BIAS_WORD_BITS];
 
             wire [OUT_BITS-1:0] code;
             post_lane post_lane (
@@ -184,7 +184,7 @@ module accelerator #(
                 .combined_valid(combined_valid[j]),
                 .combined_address(combined_address[j*OFMAP_ADDRESS_BITS+:OFMAP_ADDRESS_BITS]),
                 .combined_bias_address(combined_bias_address),
-                .combined(combined[j*COMBINED_BITS+:COMBINED_BITS]), .bias(biases[combined_bias_address]),
+                .combined(combined[j*COMBINED_BITS+:COMBINED_BITS]), .bias_word(biases[combined_bias_address]),
                 .code_valid(code_valid[j]), .code_address(code_address), .code(code)
             );
             memory #(.BITS(OUT_BITS), .ADDRESS_BITS(OFMAP_ADDRESS_BITS)) ofmap (

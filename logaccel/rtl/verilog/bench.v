@@ -11,7 +11,7 @@ module bench #(
     reg [FOLD_BITS-1:0] fold_image[0:FOLD_COUNT-1];
     reg [ROWS*LEFT_BITS-1:0] left_image[0:LEFT_WORDS-1];
     reg [COLS*TOP_BITS-1:0] top_image[0:TOP_WORDS-1];
-    reg [COLS*BIAS_BITS-1:0] bias_image[0:BIAS_WORDS-1];
+    reg [COLS*BIAS_WORD_BITS-1:0] bias_image[0:BIAS_WORDS-1];
     wire [COLS*OUT_BITS-1:0] ofmap_words;
     wire done;
     wire [31:0] cycles;

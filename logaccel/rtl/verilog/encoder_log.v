@@ -2,7 +2,7 @@
 //
 //   value ── magnitude ── leading one p ── normalise ── the next ROUND_BITS bits, Φ
 //                            │                             │ count of THRESHOLDS <= Φ
-//                            └── × B (STEP_SHIFT) ───────── + ── + OFFSET ── limit ── code
+//                            └── × B (STEP_SHIFT) ───────── + ── + OFFSET − B·channel_shift ── limit ── code
 //
 // Below the smallest code → zero, above the largest → the largest; an unsigned word takes negatives to zero.
 // Each threshold has ROUND_BITS + 1 bits, so that it can lie out of reach (floor, B = 1).
@@ -10,6 +10,7 @@ module encoder_log #(
     parameter VALUE_BITS = 32,
     parameter STEP_SHIFT = 0,
     parameter OFFSET = 0,
+    parameter CHANNEL_SHIFT_BITS = 0,
     parameter ROUND_BITS = 8,
     parameter THRESHOLD_COUNT = 1,
     parameter [8*(ROUND_BITS+1)-1:0] THRESHOLDS = 0,
@@ -17,6 +18,7 @@ module encoder_log #(
     parameter OUT_SIGNED = 0
 ) (
     input  [VALUE_BITS-1:0] value,
+    input  [((CHANNEL_SHIFT_BITS > 0) ? CHANNEL_SHIFT_BITS : 1)-1:0] channel_shift,
     output [  OUT_BITS-1:0] code
 );
     localparam NORMAL_BITS = VALUE_BITS + ROUND_BITS;  // leading one on top, fraction below, never too short
@@ -48,7 +50,17 @@ module encoder_log #(
                 count = count + {{(CODE_BITS - 1) {1'b0}}, 1'b1};
     end
 
-    wire signed [CODE_BITS-1:0] steps = (position << STEP_SHIFT) + count + OFFSET[CODE_BITS-1:0];
+    wire [CODE_BITS-1:0] offset;
+    generate
+        if (CHANNEL_SHIFT_BITS == 0) begin : by_layer
+            wire unused = &{1'b0, channel_shift};
+            assign offset = OFFSET[CODE_BITS-1:0];
+        end else begin : by_channel
+            assign offset = OFFSET[CODE_BITS-1:0]
+                          - ({{(CODE_BITS - CHANNEL_SHIFT_BITS) {1'b0}}, channel_shift} << STEP_SHIFT);
+        end
+    endgenerate
+    wire signed [CODE_BITS-1:0] steps = (position << STEP_SHIFT) + count + offset;
     wire zero = (steps <= 0) | ~(|magnitude) | (negative & (OUT_SIGNED == 0));
     /* verilator lint_off UNUSED */
     wire signed [CODE_BITS-1:0] limited = zero ? {CODE_BITS{1'b0}} : (steps > LARGEST) ? LARGEST : steps;
