@@ -3,10 +3,11 @@
 The names below load on first use, so that importing the package stays cheap.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # as in typing, which takes longer to import than the rest
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from logaccel.arch import Architecture, load_arch
     from logaccel.comparison import Comparison, compare
     from logaccel.errors import ConfigError, LogaccelError, TraceError, WorkloadError
@@ -55,7 +56,9 @@ __all__ = [
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
+    from importlib import import_module
+
     if name not in _HOMES:
         raise AttributeError(f"module 'logaccel' has no attribute {name!r}")
     value = getattr(import_module(f"logaccel.{_HOMES[name]}"), name)

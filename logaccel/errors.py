@@ -1,4 +1,7 @@
-"""Exceptions that a user's input can cause. Anything else that escapes is a defect of logaccel."""
+"""Exceptions that a user's input can cause, and Ctrl-C. Anything else that escapes is a defect of logaccel."""
+
+INTERRUPTED = 130  # exit code: 128 + SIGINT
+NOTHING_WRITTEN = "interrupted; nothing was written"
 
 
 class LogaccelError(Exception):

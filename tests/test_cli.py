@@ -5,8 +5,11 @@ import errno
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -168,3 +171,48 @@ def test_help_loads_no_numba() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "compare" in done.stdout
+
+
+SLOW_IMPORT = """import os, signal, time
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep({seconds})
+except KeyboardInterrupt:  # as compiled modules do
+    raise ImportError("cannot be imported") from None
+raise SystemExit(7)
+"""
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_ctrl_c_while_the_command_line_is_imported_is_one_line(tmp_path: Path, ignored: bool) -> None:
+    """The parser's library is one that Ctrl-C meets. A caller that ignores Ctrl-C, as nohup does, is not stopped."""
+    (tmp_path / "typer.py").write_text(SLOW_IMPORT.format(seconds=0 if ignored else 60))
+    done = subprocess.run(
+        [sys.executable, "-m", "logaccel", "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=300,
+        env=os.environ | {"PYTHONPATH": str(Path(logaccel.__file__).parent.parent)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.SIG_DFL),
+    )  # fmt: skip
+    if ignored:
+        assert (done.returncode, done.stdout, done.stderr) == (7, "", "")
+    else:
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted; nothing was written\n")
+
+
+def test_the_installed_command_starts_where_ctrl_c_is_caught() -> None:
+    settings = tomllib.loads((Path(logaccel.__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    module, _, name = settings["project"]["scripts"]["logaccel"].partition(":")
+    assert (module, name) == ("logaccel.__main__", "main") and callable(getattr(import_module(module), name))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("simulate", "--access-trace", ""), ("simulate", "--access-trace="), ("simulate", "-o", ""),
+        ("simulate", "--timeline="), ("compare", "--keep", ""), ("map", "", "-a", "x"), ("trace", "info", ""),
+    ],
+)  # fmt: skip
+def test_an_empty_path_is_not_the_current_folder(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    said = refused(*arguments, cwd=tmp_path)
+    assert said.startswith("error: ") and said.endswith(": must not be empty\n") and said.count("\n") == 1
+    assert arguments[1].rstrip("=") in said
+    assert list(tmp_path.iterdir()) == []

@@ -21,8 +21,8 @@ from logaccel.cli import weights
 
 # isort: split
 from logaccel.cli.app import app
-from logaccel.cli.output import INTERRUPTED, USER_ERROR
-from logaccel.errors import LogaccelError
+from logaccel.cli.output import USER_ERROR
+from logaccel.errors import INTERRUPTED, NOTHING_WRITTEN, ConfigError, LogaccelError
 
 COMMANDS = (
     run,
@@ -39,6 +39,7 @@ __all__ = ["COMMANDS", "app", "main"]
 def main() -> NoReturn:
     """Run the command line; a user's mistake is one clear message and exit code 2, never a traceback."""
     try:
+        _refuse_empty(sys.argv[1:])
         code = app(standalone_mode=False)
         if code == INTERRUPTED:  # the parser turns Ctrl-C into this code, without a word
             raise KeyboardInterrupt
@@ -46,7 +47,7 @@ def main() -> NoReturn:
     except LogaccelError as error:
         _fail(str(error))
     except (typer.Abort, KeyboardInterrupt):
-        typer.echo("interrupted; nothing was written", err=True)
+        typer.echo(NOTHING_WRITTEN, err=True)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has left: nothing to say, and nobody to say it to
@@ -60,6 +61,15 @@ def main() -> NoReturn:
             error.show()
             sys.exit(error.exit_code)
         raise
+
+
+def _refuse_empty(arguments: list[str]) -> None:
+    """Refuse an empty argument: none means anything, and an empty path would be the current folder."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        option, sign, value = argument.partition("=")
+        if not argument or (option.startswith("--") and sign and not value):
+            where = option or f"{before} ''".strip()
+            raise ConfigError(f"{where}: must not be empty")
 
 
 def _fail(message: str) -> NoReturn:

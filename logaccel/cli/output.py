@@ -10,9 +10,9 @@ from typing import Any
 
 import typer
 
-from logaccel.errors import ConfigError
+from logaccel.errors import INTERRUPTED, ConfigError
 
-DIFFERENT, USER_ERROR, INTERRUPTED = 1, 2, 130  # exit codes
+DIFFERENT, USER_ERROR = 1, 2  # exit codes, beside INTERRUPTED
 PIPE_WIDTH = 100  # columns, where no terminal gives a width: the standard comparison is one table
 
 
