@@ -1,9 +1,12 @@
 """The roofline: points and roof are those of the counts, every layer is named, what cannot be drawn is refused."""
 
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.path import Path as Path2D
+from matplotlib.text import Text
 from typer.testing import CliRunner
 
 from logaccel.arch import Architecture, load_arch
@@ -12,7 +15,7 @@ from logaccel.errors import ConfigError
 from logaccel.report.roofline import plot_roofline
 from logaccel.result import SimulationResult
 from logaccel.simulation import simulate
-from logaccel.workload import load_network
+from logaccel.workload import Layer, Network, load_network
 
 
 def architecture(bits_per_cycle: int | None = 64) -> Architecture:
@@ -47,6 +50,21 @@ def test_points_are_the_counts_and_lie_under_the_roof(network: str) -> None:
     named = "\n".join(texts)
     for layer in result.layers:
         assert layer.name in named or "…" in named  # many layers on one spot are named by the first and the last
+
+
+def test_labels_keep_off_the_roof_and_one_another() -> None:
+    layers = [
+        Layer(name=f"stage{n}.convolution", in_channels=16 * n, out_channels=64, in_size=14, kernel=3, padding=1)
+        for n in range(1, 9)
+    ]
+    figure = plot_roofline(simulate(Network(name="net", layers=tuple(layers)), architecture()))
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    boxes = [Text.get_window_extent(text) for text in axes.texts]  # without the arrow of an annotation
+    assert len(boxes) > 4
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    roof = axes.transData.transform(axes.lines[0].get_xydata())
+    assert not any(Path2D([start, end]).intersects_bbox(box) for start, end in pairwise(roof) for box in boxes)
 
 
 def test_without_a_limit_the_roof_is_flat() -> None:

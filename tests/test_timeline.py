@@ -194,6 +194,16 @@ def test_the_gantt_chart_has_a_bar_for_every_event() -> None:
     assert axes.get_xlim() == pytest.approx((0, result.time_us))
 
 
+def test_names_of_layers_do_not_overlap() -> None:
+    layers = tuple(LAYERS[0].model_copy(update={"name": f"block{number}.convolution"}) for number in range(30))
+    arch = load_arch("multiply_8b_16x16").replace(memory=MEMORY, array={"rows": 8, "cols": 8})
+    figure = plot_timeline(simulate(Network(name="net", layers=layers), arch))
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) > 10
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+
+
 def test_too_many_bars_become_shares_of_busy_time(monkeypatch: pytest.MonkeyPatch) -> None:
     result = result_on("os")
     monkeypatch.setattr(timeline, "MOST_BARS", 5)
@@ -203,6 +213,8 @@ def test_too_many_bars_become_shares_of_busy_time(monkeypatch: pytest.MonkeyPatc
         if event.tile is not None:
             busy[event.resource] = busy.get(event.resource, 0) + event.span.cycles
     assert len(stairs) == len(busy) == 4
+    labels = [label.get_text() for label in plot_timeline(result).axes[0].get_yticklabels()]
+    assert labels[0] == "DRAM: in\n(share of time)"
     for shape, resource in zip(stairs, sorted(busy), strict=True):
         top, edges, base = shape.get_data()  # type: ignore[attr-defined]
         shares = (base - top) / 0.72

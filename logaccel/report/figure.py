@@ -33,6 +33,11 @@ COMPONENT_COLOURS = {
     "scratchpads": "#56B4E9",
     "dram": "#D55E00",
     "leakage": "#8C8C8C",
+    "compute": "#0072B2",
+    "stalled": "#E69F00",
+    "ifmap": "#0072B2",
+    "filter": "#E69F00",
+    "ofmap": "#009E73",
 }
 SERIES_COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C", "#F0E442", "#333333", "#A6761D",

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 
-from logaccel.report.content import component_label
+from logaccel.report.content import BETWEEN, component_label
 from logaccel.report.figure import (
     COMPONENT_COLOURS,
     INK,
@@ -23,7 +23,7 @@ from logaccel.report.figure import (
 )
 from logaccel.report.table import printable
 from logaccel.result import SimulationResult
-from logaccel.units import area_scale, count_scale, energy_scale, format_db, format_percent
+from logaccel.units import Scale, area_scale, bits_scale, count_scale, energy_scale, format_db, format_percent
 
 if TYPE_CHECKING:  # reports read results; they need no engine
     from logaccel.comparison import Comparison
@@ -37,74 +37,103 @@ LABEL_SIZE = 7.5
 
 
 def plot_result(result: SimulationResult) -> ReportFigure:
-    """Draw cycles, energy by component and utilization of every layer; with a memory, system energy too."""
-    names = [printable(layer.name, 18) for layer in result.layers]
+    """Draw cycles, energy by component and utilization of every layer; with a memory, stalls and system energy too.
+
+    What the nodes between the layers of a graph take together stands behind the last layer.
+    """
+    names = [printable(layer.name, 18) for layer in result.layers] + ([BETWEEN] if result.post_work else [])
     width = min(max(7.5, 2.5 + 0.42 * len(names)), 18.0)
     title = f"{printable(result.network)} on {printable(result.arch.name)}"
-    systems = _system_stacks(result)
+    arrays, systems = _array_stacks(result), _system_stacks(result)
     panels = 4 if systems else 3
     figure = new_figure(width, 2.8 * panels, (result,), title)
     figure.suptitle(title, fontsize=12, color=INK, x=0.01, ha="left").set_parse_math(False)
     cycles, energy, *system, use = figure.subplots(panels, 1, sharex=True)
 
-    scale = count_scale(layer.total_cycles for layer in result.layers)
-    heights = [layer.total_cycles / scale.size for layer in result.layers]
-    drawn = cycles.bar(range(len(names)), heights, BAR, color=SERIES_COLOURS[0])
-    if len(names) <= MOST_LABELLED_BARS:
-        labels = [scale.text(layer.total_cycles) for layer in result.layers]
-        cycles.bar_label(drawn, labels, fontsize=LABEL_SIZE, padding=2, color=INK)
-        cycles.margins(y=0.14)
+    stacks = _cycle_stacks(result)
+    scale = count_scale(sum(stack.values()) for stack in stacks)
+    _stacks(cycles, stacks, scale)
     dress(cycles, "Cycles" + (f" ({scale.unit})" if scale.unit else ""), "y")
+    if result.arch.memory is not None:
+        _legend(cycles)
 
-    _energies(energy, [layer.energy_pj for layer in result.layers], "Array")
-    for axes in system:
-        _energies(axes, systems, "System")
+    for axes, what, energies in [(energy, "Array", arrays), *((axes, "System", systems) for axes in system)]:
+        in_pj = energy_scale(sum(stack.values()) for stack in energies)
+        _stacks(axes, energies, in_pj)
+        dress(axes, f"{what} energy ({in_pj.unit})", "y")
+        _legend(axes)
 
     _utilization(use, result)
     name_ticks(use, "x", names, rotation=0 if len(names) <= 6 else 45)
     return figure
 
 
+def _cycle_stacks(result: SimulationResult) -> list[dict[str, float]]:
+    """Return compute and stalled cycles of every layer, and of the work between them together."""
+    stacks = [{"compute": float(x.compute_cycles), "stalled": float(x.stall_cycles)} for x in result.layers]
+    if result.post_work:
+        compute = sum(work.compute_cycles for work in result.post_work)
+        stalled = sum(work.stall_cycles for work in result.post_work)
+        stacks.append({"compute": float(compute), "stalled": float(stalled)})
+    return stacks
+
+
+def _array_stacks(result: SimulationResult) -> list[dict[str, float]]:
+    """Return array energy of every layer by component, and of the work between them, which is that of the lanes."""
+    stacks = [dict(layer.energy_pj) for layer in result.layers]
+    if result.post_work:
+        stacks.append({"post_processing": sum(work.energy_pj for work in result.post_work)})
+    return stacks
+
+
 def _system_stacks(result: SimulationResult) -> list[dict[str, float]]:
-    """Return system energy of every layer by component, the array whole; nothing without prices of a memory."""
+    """Return system energy by component, the array whole, in the same order; nothing without prices of a memory."""
     parts = [layer.energy.memory for layer in result.layers]
     if any(part is None for part in parts):
         return []
-    return [
+    stacks = [
         {"array": layer.energy.array_pj} | part.pj
         for layer, part in zip(result.layers, parts, strict=True)
         if part is not None
     ]
+    if result.post_work:
+        between = [work.energy_of_memory.pj for work in result.post_work if work.energy_of_memory is not None]
+        stacks.append(
+            {"array": sum(work.energy_pj for work in result.post_work)}
+            | {key: sum(part[key] for part in between) for key in between[0]}
+        )
+    return stacks
 
 
-def _energies(axes: Axes, stacks: list[dict[str, float]], what: str) -> None:
+def _stacks(axes: Axes, stacks: list[dict[str, float]], scale: Scale) -> None:
     """Draw one stack a layer, its sum above it where there is room."""
-    in_pj = energy_scale(sum(stack.values()) for stack in stacks)
-    _stack(axes, stacks, in_pj.size, vertical=True)
+    _stack(axes, stacks, scale.size, vertical=True)
     if len(stacks) <= MOST_LABELLED_BARS:
         for index, stack in enumerate(stacks):
             total = sum(stack.values())
             axes.annotate(
-                in_pj.text(total), (index, total / in_pj.size), (0, 2), textcoords="offset points",
+                scale.text(total), (index, total / scale.size), (0, 2), textcoords="offset points",
                 ha="center", va="bottom", fontsize=LABEL_SIZE, color=INK,
             )  # fmt: skip
         axes.margins(y=0.14)
-    dress(axes, f"{what} energy ({in_pj.unit})", "y")
-    _legend(axes)
 
 
 def plot_comparison(comparison: "Comparison") -> ReportFigure:
-    """Draw energy and area by component, errors where values were simulated, and cycles of every layer."""
+    """Draw energy and area by component, errors where values were simulated, and cycles of every layer.
+
+    Where an architecture has a memory with prices: energy of the system, and what crosses the DRAM channel.
+    """
     rows = comparison.rows
     names = [printable(row.arch.name) for row in rows]
-    with_values = rows[0].values_simulated
-    height = (1.2 + 0.3 * len(rows)) * (2 if with_values else 1) + 0.8
+    with_values, with_system = rows[0].values_simulated, any(row.energy_system_pj is not None for row in rows)
+    pairs = 1 + with_system + with_values
+    height = (1.2 + 0.3 * len(rows)) * pairs + 0.8
     figure = new_figure(max(11.0, min(18.0, 4 + 0.45 * len(rows[0].layers))), height + 3.6, rows, "comparison")
     title = f"{printable(rows[0].network)} on {len(rows)} architecture{'s' if len(rows) > 1 else ''}"
     figure.suptitle(title, fontsize=12, color=INK, x=0.01, ha="left").set_parse_math(False)
     parts: Any = figure.subfigures(2, 1, height_ratios=[height, 3.0])
     above, below = parts
-    panels = above.subplots(2 if with_values else 1, 2, squeeze=False)
+    panels = above.subplots(pairs, 2, squeeze=False)
 
     in_pj = energy_scale(value for row in rows for value in (row.energy_alu_pj, row.energy_array_pj))
     labels = [f"{in_pj.text(row.energy_array_pj)} (ALU {in_pj.text(row.energy_alu_pj)})" for row in rows]
@@ -115,14 +144,45 @@ def plot_comparison(comparison: "Comparison") -> ReportFigure:
     _rows_of_stacks(panels[0, 1], [row.area.um2 for row in rows], labels, in_um2.size)
     dress(panels[0, 1], f"Array area ({in_um2.unit})", "x")
     _shared_legend(above, list(panels[0]))
+    if with_system:
+        _system(panels[1, 0], rows)
+        _dram(panels[1, 1], rows)
     if with_values:
-        _noise(panels[1, 0], comparison)
-        _top1(panels[1, 1], comparison)
+        _noise(panels[-1, 0], comparison)
+        _top1(panels[-1, 1], comparison)
     for left, right in panels:
         name_ticks(left, "y", names)
         name_ticks(right, "y", [""] * len(names))
     _cycles_of_layers(below.subplots(), rows)
     return figure
+
+
+def _system(axes: Axes, rows: tuple[SimulationResult, ...]) -> None:
+    """Draw the energy of each system: the array whole, scratchpads, DRAM, leakage."""
+    stacks = [
+        {} if row.energy_of_memory_pj is None else {"array": row.energy_array_pj} | row.energy_of_memory_pj
+        for row in rows
+    ]
+    in_pj = energy_scale(sum(stack.values()) for stack in stacks)
+    labels = [in_pj.text(sum(stack.values())) if stack else "no memory" for stack in stacks]
+    _rows_of_stacks(axes, stacks, labels, in_pj.size)
+    dress(axes, f"System energy ({in_pj.unit})", "x")
+    _legend_below(axes)
+
+
+def _dram(axes: Axes, rows: tuple[SimulationResult, ...]) -> None:
+    """Draw the bits that cross the DRAM channel, by operand."""
+    moved = [row.traffic for row in rows]
+    stacks = [
+        {} if traffic is None
+        else {key: float(getattr(traffic, f"dram_{key}").bits) for key in ("ifmap", "filter", "ofmap")}
+        for traffic in moved
+    ]  # fmt: skip
+    in_bits = bits_scale(sum(stack.values()) for stack in stacks)
+    labels = [in_bits.text(sum(stack.values())) if stack else "no memory" for stack in stacks]
+    _rows_of_stacks(axes, stacks, labels, in_bits.size)
+    dress(axes, f"DRAM traffic ({in_bits.unit})", "x")
+    _legend_below(axes)
 
 
 def _stack(axes: Axes, stacks: Sequence[dict[str, float]], size: float, vertical: bool) -> None:
@@ -161,6 +221,13 @@ def _label_right(axes: Axes, x: float, y: float, label: str) -> None:
 
 def _legend(axes: Axes) -> None:
     axes.legend(fontsize=7.5, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
+
+
+def _legend_below(axes: Axes) -> None:
+    axes.legend(
+        fontsize=7.5, frameon=False, loc="upper left", bbox_to_anchor=(0.0, -0.12), borderaxespad=0,
+        columnspacing=1.2, ncols=4,
+    )  # fmt: skip
 
 
 def _shared_legend(figure: FigureBase, panels: list[Axes]) -> None:
@@ -235,15 +302,7 @@ def _top1(axes: Axes, comparison: "Comparison") -> None:
         shown.append(100 * reference)
     low = max(0.0, np.floor(min(shown) - 0.06 * (100 - min(shown)) - 0.5))
     axes.set_xlim(low, 100 + 0.03 * (100 - low))
-    axes.legend(
-        fontsize=7.5,
-        frameon=False,
-        loc="upper left",
-        bbox_to_anchor=(0.0, -0.12),
-        borderaxespad=0,
-        columnspacing=1.2,
-        ncols=3,
-    )
+    _legend_below(axes)
 
 
 def _cycles_of_layers(axes: Axes, rows: tuple[SimulationResult, ...]) -> None:

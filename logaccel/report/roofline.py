@@ -1,9 +1,11 @@
 """The roofline: MACs a cycle against MACs per DRAM byte, under what the array and the channel can do at most."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from logaccel.arch import BankedDram
 from logaccel.dram import load_device
@@ -38,13 +40,17 @@ def plot_roofline(result: SimulationResult) -> ReportFigure:
     axes = figure.subplots()
     axes.set_xscale("log")
     axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+        axis.set_major_formatter("{x:,g}")
+        axis.set_minor_formatter(NullFormatter())
     dress(axes, _subtitle(result), "both")
     axes.set_xlabel("MACs per DRAM byte", fontsize=9, color=INK)
     axes.set_ylabel("MACs per cycle", fontsize=9, color=INK)
     _roof(axes, result, [layer.macs_per_dram_byte or 0.0 for layer in layers])
     _points(axes, layers)
     figure.canvas.draw()  # places of labels depend on the layout
-    _label(axes, layers)
+    _label(axes, layers, _taken_by_roof(axes))
     unfed = len(result.layers) - len(layers)
     if unfed:
         axes.text(
@@ -92,6 +98,18 @@ def _roof(axes: Axes, result: SimulationResult, intensities: list[float]) -> Non
     axes.set_ylim(top=peak * 2.2)
 
 
+def _taken_by_roof(axes: Axes) -> list[Box]:
+    """Return the boxes, in points, that the roof's line and its two labels take."""
+    points = 72 / axes.figure.dpi
+    corners = axes.transData.transform(axes.lines[0].get_xydata()) * points
+    steps = [start + (end - start) * part for start, end in pairwise(corners) for part in np.linspace(0, 1, 100)]
+    line = [(x - 1, y - 1, x + 1, y + 1) for x, y in steps]
+    for text in axes.texts:
+        left, bottom, right, top = points * np.array(text.get_window_extent().extents)
+        line.append((left, bottom, right, top))
+    return line
+
+
 def _points(axes: Axes, layers: Sequence[LayerResult]) -> None:
     xs = [layer.macs_per_dram_byte or 0.0 for layer in layers]
     reached = [layer.macs / layer.total_cycles for layer in layers]
@@ -107,15 +125,15 @@ def _points(axes: Axes, layers: Sequence[LayerResult]) -> None:
     axes.legend(fontsize=8, frameon=False, loc="lower right")
 
 
-def _label(axes: Axes, layers: Sequence[LayerResult]) -> None:
-    """Name the layers; layers on the same spot share a label, and labels keep off one another and off the points."""
+def _label(axes: Axes, layers: Sequence[LayerResult], taken: list[Box]) -> None:
+    """Name the layers; those on one spot share a label; labels keep off one another, off points and what is taken."""
     spots: dict[tuple[float, float], list[str]] = {}
     for layer in layers:
         spot = (layer.macs_per_dram_byte or 0.0, layer.macs / layer.total_cycles)
         near = next((other for other in spots if np.allclose(np.log(other), np.log(spot), atol=0.02)), spot)
         spots.setdefault(near, []).append(printable(layer.name, 18))
     named = len(spots) <= MOST_NAMED_SPOTS
-    taken = [_box(axes, spot, (-4, -4), 8, 8) for spot in spots]
+    taken = taken + [_box(axes, spot, (-4, -4), 8, 8) for spot in spots]
     key = []
     for number, (spot, names) in enumerate(sorted(spots.items()), start=1):
         text = ", ".join(names) if len(names) <= 3 else f"{names[0]} … {names[-1]} ({len(names)})"

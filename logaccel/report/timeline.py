@@ -22,6 +22,7 @@ LAYER, DMA_IN, COMPUTE, DRAIN, DMA_OUT, POST = range(6)  # one thread of the tra
 RESOURCES = ("layer", "DRAM: in", "array: compute", "array: drain", "DRAM: out", "post-processing")
 MOST_BARS = 600  # a resource with more is drawn as its share of busy time
 BINS = 1200
+NAME_SIZE = 7.5  # points
 
 
 class Event(NamedTuple):
@@ -158,18 +159,21 @@ def plot_timeline(result: SimulationResult, layer: str | None = None) -> ReportF
         lanes[event.resource].add(event.span, first, width)
     what = result.network if layer is None else f"{result.network}, {layer}"
     title = f"{printable(what)} on {printable(result.arch.name)}"
-    figure = new_figure(14.0, 3.6, (result,), title)
+    shown = [DMA_IN, COMPUTE, DRAIN, DMA_OUT, POST]
+    figure = new_figure(14.0, 1.6 + 0.55 * len(shown), (result,), title)
     figure.suptitle(title, fontsize=12, color=INK, x=0.01, ha="left").set_parse_math(False)
     axes = figure.subplots()
     scale = 1 / result.arch.clock_mhz
-    shown = [DMA_IN, COMPUTE, DRAIN, DMA_OUT, POST]
     for place, resource in enumerate(shown):
         _draw(axes, lanes[resource], place, (first, width), scale, SERIES_COLOURS[place])
     dress(axes, "Tiles over time (µs)", "x")
-    name_ticks(axes, "y", [RESOURCES[resource] for resource in shown])
-    axes.set_title(axes.get_title("left"), loc="left", fontsize=10, color=INK, fontweight="bold", pad=18)
+    shares = {resource for resource in shown if lanes[resource].count > MOST_BARS}
+    name_ticks(axes, "y", [RESOURCES[item] + "\n(share of time)" * (item in shares) for item in shown])
+    axes.set_title(axes.get_title("left"), loc="left", fontsize=10, color=INK, fontweight="bold", pad=28)
     axes.set_xlim(first * scale, end * scale)
-    _name_layers(axes, chosen, end - first, scale)
+    axes.xaxis.set_major_formatter("{x:,g}")
+    figure.canvas.draw()  # what fits depends on the layout
+    _name_layers(axes, chosen, scale)
     return figure
 
 
@@ -185,13 +189,21 @@ def _draw(axes: Axes, lane: _Lane, place: int, bins: tuple[int, float], scale: f
     axes.stairs(place + 0.36 - 0.72 * lane.busy, edges, baseline=place + 0.36, fill=True, color=colour, linewidth=0)
 
 
-def _name_layers(axes: Axes, chosen: list[tuple[Step, int]], cycles: int, scale: float) -> None:
-    """Part layers and nodes by thin lines; name those that are wide enough."""
-    for item, start in chosen:
+def _name_layers(axes: Axes, chosen: list[tuple[Step, int]], scale: float) -> None:
+    """Part layers and nodes by thin lines; name those that find room in two lines above, the longest first."""
+    left, right = axes.get_xlim()
+    points = axes.bbox.width * 72 / axes.figure.dpi / (right - left)  # of one µs
+    taken: list[list[tuple[float, float]]] = [[], []]
+    timed = [step for step in chosen if step[0].total_cycles]  # a residual takes none
+    for item, start in sorted(timed, key=lambda pair: -pair[0].total_cycles):
         axes.axvline(start * scale, color="#999999", linewidth=0.6, zorder=0)
-        if item.total_cycles * 100 >= cycles * 4:
-            middle = (start + item.total_cycles / 2) * scale
-            axes.annotate(
-                printable(item.name, 14), (middle, 1), xycoords=("data", "axes fraction"), xytext=(0, 2),
-                textcoords="offset points", ha="center", fontsize=7.5, color=INK,
-            ).set_parse_math(False)  # fmt: skip
+        middle, name = (start + item.total_cycles / 2) * scale, printable(item.name, 18)
+        half = (0.31 * NAME_SIZE * len(name) + 2) / points
+        for line, others in enumerate(taken):
+            if all(middle + half <= low or high <= middle - half for low, high in others):
+                others.append((middle - half, middle + half))
+                axes.annotate(
+                    name, (middle, 1), xycoords=("data", "axes fraction"), xytext=(0, 2 + 10 * line),
+                    textcoords="offset points", ha="center", fontsize=NAME_SIZE, color=INK,
+                ).set_parse_math(False)  # fmt: skip
+                break
