@@ -180,6 +180,11 @@ class SimulationResult:
         return sum(layer.total_cycles for layer in self.layers) + sum(work.total_cycles for work in self.post_work)
 
     @property
+    def stall_cycles(self) -> int:
+        """Those of them in which the array, or the lanes between the layers, wait for the memory."""
+        return sum(part.stall_cycles for parts in (self.layers, self.post_work) for part in parts)
+
+    @property
     def time_us(self) -> float:
         """Time at the clock of the architecture."""
         return self.total_cycles / self.arch.clock_mhz
@@ -254,6 +259,7 @@ class SimulationResult:
             "notes": list(self.notes),
             "macs": self.macs,
             "total_cycles": self.total_cycles,
+            "stall_cycles": self.stall_cycles,
             "time_us": self.time_us,
             "utilization": self.utilization,
             "energy_alu_pj": self.energy_alu_pj,

@@ -13,7 +13,7 @@ from logaccel.arch import Architecture, load_arch
 from logaccel.comparison import compare
 from logaccel.cost import load_profile, memory_prices
 from logaccel.report.csv import comparison_csv, layers_csv
-from logaccel.report.plots import plot_result
+from logaccel.report.plots import plot_comparison, plot_result
 from logaccel.report.text import comparison_text, summary_text
 from logaccel.result import SimulationResult
 from logaccel.simulation import simulate
@@ -135,7 +135,27 @@ def test_the_figure_stacks_the_system_where_there_is_one(result: SimulationResul
             tops[index] = max(tops[index], bar.get_y() + bar.get_height())
     totals = [layer.energy_system_pj or 0.0 for layer in result.layers]
     np.testing.assert_allclose([top / tops[0] for top in tops], [total / totals[0] for total in totals])
+    cycles = next(axes for title, axes in panels.items() if title.startswith("Cycles")).containers
+    assert [str(bars.get_label()) for bars in cycles] == ["compute", "stalled"]
+    tops = [bar.get_y() + bar.get_height() for bar in cycles[1]]  # type: ignore[attr-defined]
+    np.testing.assert_allclose(
+        np.array(tops) / tops[0], [x.total_cycles / result.layers[0].total_cycles for x in result.layers]
+    )
     assert len(plot_result(simulate(SHAPES, architecture(memory=None))).axes) == 3
+
+
+def test_a_comparison_draws_the_system_and_its_dram_traffic() -> None:
+    comparison = compare(SHAPES, [architecture(memory=None).replace(name="bare"), architecture().replace(name="whole")])
+    assert comparison.rows[1].stall_cycles > 0 and comparison.rows[0].stall_cycles == 0
+    line = next(line for line in comparison_text(comparison).splitlines() if line.startswith("  stalled"))
+    assert line.split()[1:] == ["–", f"{comparison.rows[1].stall_cycles:,}"]
+    _, _, system, dram, _ = plot_comparison(comparison).axes
+    for axes, total in ((system, comparison.rows[1].energy_system_pj), (dram, comparison.rows[1].traffic.dram.bits)):
+        ends = [max(bars[row].get_x() + bars[row].get_width() for bars in axes.containers) for row in (0, 1)]
+        assert ends[0] == 0 and axes.texts[0].get_text() == "no memory"
+        unit = axes.get_title(loc="left").partition("(")[2]
+        size = {"n": 1e3, "µ": 1e6, "m": 1e9, "k": 1e3, "M": 1e6}.get(unit[0], 1.0)
+        assert ends[1] * size == pytest.approx(total)
 
 
 def test_a_profile_of_ones_own_prices_the_memory(tmp_path: Path) -> None:

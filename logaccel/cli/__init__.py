@@ -14,10 +14,10 @@ from logaccel.cli import map as mapping
 from logaccel.cli import networks, traces
 
 # isort: split
-from logaccel.cli import archs, rtl
+from logaccel.cli import weights
 
 # isort: split
-from logaccel.cli import weights
+from logaccel.cli import archs, rtl
 
 # isort: split
 from logaccel.cli.app import app
@@ -29,9 +29,9 @@ COMMANDS = (
     mapping,
     networks,
     traces,
+    weights,
     archs,
     rtl,
-    weights,
 )  # each adds its commands to the app when it is imported
 __all__ = ["COMMANDS", "app", "main"]
 

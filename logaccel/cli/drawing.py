@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from logaccel.cli.output import save_plot
 from logaccel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,8 +36,7 @@ class Drawing:
 
     def write(self, result: "SimulationResult") -> None:
         """Draw and save."""
-        from logaccel.report.figure import save_figure
         from logaccel.report.plots import plot_result
         from logaccel.report.roofline import plot_roofline
 
-        save_figure(plot_roofline(result) if self.roofline else plot_result(result), self.path)
+        save_plot(plot_roofline(result) if self.roofline else plot_result(result), self.path)

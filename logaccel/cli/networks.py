@@ -1,5 +1,6 @@
 """`logaccel evaluate` and `logaccel calibrate`: a trained network on the simulated machine, and in which formats."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +26,7 @@ from logaccel.cli.options import (
     SetOption,
     WeightBitsOption,
 )
-from logaccel.cli.output import check_folder, check_targets, emit, interruptible, progress
+from logaccel.cli.output import calibrating, check_folder, check_targets, emit, interruptible, progress
 from logaccel.errors import ConfigError
 
 CALIBRATION_IMAGES = 16
@@ -92,8 +93,10 @@ def evaluate(
         check_image_array(data, shape, str(images))
         samples = data[:CALIBRATION_IMAGES] if calibration is None else open_array(calibration)
         samples = check_images(samples, shape, str(images if calibration is None else calibration))
-        chosen = evaluation.calibrate(network, accelerator, samples, wanted)
+        with calibrating():
+            chosen = evaluation.calibrate(network, accelerator, samples, wanted)
         origin = f"{accelerator.name}, {wanted.summary()} on {len(samples)} images"
+        origin += " of those evaluated" if calibration is None else ""
     run = evaluation.GraphRun(network, accelerator, chosen, engine, backend)
     if save_formats is not None:
         evaluation.save_formats(chosen, network.name, save_formats, origin)
@@ -103,6 +106,7 @@ def evaluate(
             state=state,
             progress=lambda done, total: report(done / total, f"{done} of {total} images"),
         )  # fmt: skip
+    result = replace(result, formats_origin=origin)
     emit(result, as_json, evaluation_csv if as_csv else None, evaluation_renderables, output)
 
 
@@ -130,7 +134,8 @@ def calibrate(
     wanted = evaluation.Calibration(*choices)  # type: ignore[arg-type]
     accelerator, network = load_architectures([arch], settings)[0], load_onnx(model)
     samples = check_images(open_array(images), network.graph.input_shape, str(images))
-    chosen = evaluation.calibrate(network, accelerator, samples, wanted)
+    with calibrating():
+        chosen = evaluation.calibrate(network, accelerator, samples, wanted)
     origin = f"{accelerator.name}, {wanted.summary()} on {len(samples)} images"
     evaluation.save_formats(chosen, network.name, output, origin)
     typer.echo(f"{output}: {network.name} on {accelerator.name}, {len(samples)} images\n")

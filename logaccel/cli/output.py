@@ -6,11 +6,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from logaccel.errors import INTERRUPTED, ConfigError
+
+if TYPE_CHECKING:
+    from logaccel.report.figure import ReportFigure
 
 DIFFERENT, USER_ERROR = 1, 2  # exit codes, beside INTERRUPTED
 PIPE_WIDTH = 100  # columns, where no terminal gives a width: the standard comparison is one table
@@ -65,12 +68,23 @@ def emit(
     typer.echo(f"wrote {output}", err=True)
 
 
+def save_plot(figure: "ReportFigure", path: Path) -> None:
+    """Save a figure and say so."""
+    from logaccel.report.figure import save_figure
+
+    save_figure(figure, path)
+    typer.echo(f"wrote {path}", err=True)
+
+
 def print_tables(renderables: Any) -> None:
     from rich.console import Console
 
+    from logaccel.report.text import plain_text
+
     console = Console()
     if not console.is_terminal:  # a file or a pipe has no width of its own
-        console = Console(width=PIPE_WIDTH, no_color=True)
+        typer.echo(plain_text(list(renderables), PIPE_WIDTH))
+        return
     for item in renderables:
         console.print(item)
 
@@ -91,6 +105,14 @@ def interruptible(keep: Path | None) -> Iterator[None]:
             raise
         typer.echo(f"interrupted; what is finished is in {keep}, the same command goes on from there", err=True)
         sys.exit(INTERRUPTED)
+
+
+@contextmanager
+def calibrating() -> Iterator[None]:
+    """Say that formats are being chosen: how long that takes is not known beforehand."""
+    with progress() as report:
+        report(0.0, "choosing formats")
+        yield
 
 
 @contextmanager

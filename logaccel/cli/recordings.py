@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from logaccel.cli.output import check_folder
+from logaccel.cli.output import check_folder, save_plot
 from logaccel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -54,15 +54,13 @@ class Recordings:
         """Write every recording that was asked for."""
         if not self.asked:
             return
-        from logaccel.report.figure import save_figure
         from logaccel.report.timeline import plot_timeline, write_timeline
 
         if self.timeline is not None:
             write_timeline(result, self.timeline, self.layer)
             typer.echo(f"wrote {self.timeline}", err=True)
         if self.gantt is not None:
-            save_figure(plot_timeline(result, self.layer), self.gantt)
-            typer.echo(f"wrote {self.gantt}", err=True)
+            save_plot(plot_timeline(result, self.layer), self.gantt)
         if self.access_trace is not None:
             from logaccel.report.access_trace import write_access_trace
 

@@ -8,7 +8,7 @@ import typer
 from logaccel.cli.app import app, rtl_app
 from logaccel.cli.inputs import load_architectures
 from logaccel.cli.options import ArchArgument, ImagesOption, LayerOption, SetOption, TraceOption
-from logaccel.cli.output import DIFFERENT, check_folder, progress
+from logaccel.cli.output import DIFFERENT, check_folder, progress, save_plot
 from logaccel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -73,13 +73,11 @@ def draw_waveform(
     end_ns: Annotated[int | None, typer.Option("--to", help="end in nanoseconds; default: the dump's end")] = None,
 ) -> None:
     """Draw a window of a waveform for a document."""
-    from logaccel.report.figure import save_figure
     from logaccel.report.waves import plot_waveform
     from logaccel.rtl.vcd import read_vcd
 
     check_folder(output)
-    save_figure(plot_waveform(read_vcd(vcd), signals or ["*"], first_ns, end_ns, vcd.name), output)
-    typer.echo(f"wrote {output}", err=True)
+    save_plot(plot_waveform(read_vcd(vcd), signals or ["*"], first_ns, end_ns, vcd.name), output)
 
 
 def _rtl_layer(

@@ -30,7 +30,7 @@ from logaccel.cli.options import (
     TraceFormatOption,
     TraceOption,
 )
-from logaccel.cli.output import check_folder, check_targets, emit, interruptible, progress
+from logaccel.cli.output import check_folder, check_targets, emit, interruptible, progress, save_plot
 from logaccel.cli.recordings import Recordings
 from logaccel.errors import ConfigError
 
@@ -138,9 +138,9 @@ def compare(
     from logaccel.report.text import comparison_renderables
 
     if plot is not None:
-        from logaccel.report.plots import plot_comparison, save_figure
+        from logaccel.report.plots import plot_comparison
 
-        save_figure(plot_comparison(comparison), plot)
+        save_plot(plot_comparison(comparison), plot)
     emit(comparison, as_json, comparison_csv if as_csv else None, comparison_renderables, output)
 
 

@@ -8,7 +8,7 @@ import typer
 from logaccel.cli.app import app
 from logaccel.cli.inputs import load_architectures
 from logaccel.cli.options import CsvOption, JsonOption, OutputOption, PlotOption, SetOption
-from logaccel.cli.output import check_targets, emit
+from logaccel.cli.output import check_targets, emit, save_plot
 from logaccel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,10 +44,9 @@ def weights(
     accelerator = None if arch is None else load_architectures([arch], settings)[0]
     statistics = weight_statistics(_load(source), tuple(bits or DEFAULT_BITS), accelerator, layer)
     if plot is not None:
-        from logaccel.report.figure import save_figure
         from logaccel.report.weight_plots import plot_weights
 
-        save_figure(plot_weights(statistics), plot)
+        save_plot(plot_weights(statistics), plot)
     emit(statistics, as_json, weights_csv if as_csv else None, weight_renderables, output)
 
 

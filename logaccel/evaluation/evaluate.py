@@ -94,6 +94,7 @@ class Evaluation:
     compared: bool = True  # with the float network
     lanes_widened: bool = False  # the formats' powers of two by channel brought post.channel_shift_bits
     version: str = __version__
+    formats_origin: str = ""  # in words: how the formats were chosen
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, units in the keys."""
@@ -147,6 +148,7 @@ class Evaluation:
         memory = self.costs.source_of_memory
         tree["cost"] = self.costs.area.provenance.to_dict()
         tree["cost_of_memory"] = None if memory is None else asdict(memory)
+        tree["formats_origin"] = self.formats_origin
         tree["formats"] = formats_tree(self.formats)
         tree["architecture"] = self.arch.model_dump()
         return tree

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from logaccel.cost import Provenance
 from logaccel.formats import Format
 from logaccel.quantization import describe
-from logaccel.report.system import system_areas, system_figures, system_remarks
+from logaccel.report.system import stall_figures, system_areas, system_figures, system_remarks
 from logaccel.report.table import Column, Grid, printable
 from logaccel.result import LayerResult, SimulationResult
 from logaccel.units import (
@@ -97,8 +97,7 @@ def layer_grid(result: SimulationResult) -> Grid:
             (*(bits.text(sum(x.bits_moved.values())) for x in layers), bits.text(sum(result.bits_moved.values()))),
             "energy",
         ),
-        Column("SNR\ndB", (*(format_db(x.snr_db) for x in layers), ""), "values"),
-        Column("clipped", (*(_count(x.clipped) for x in layers), _count(result.clipped)), "values"),
+        *_value_columns(result),
         Column("acc.\nbits", (*(str(x.acc_bits) for x in layers), ""), "values"),
         Column("exact\nneeds", (*(str(x.exact_acc_bits) for x in layers), ""), "values"),
     ]
@@ -106,6 +105,16 @@ def layer_grid(result: SimulationResult) -> Grid:
     if result.post_work:
         key, *columns = _with_work_between(result, energy, [key, *columns])
     return Grid("Layers", key, tuple(columns), has_total=True)
+
+
+def _value_columns(result: SimulationResult) -> list[Column]:
+    """What came of the values, where they were simulated."""
+    if not result.values_simulated:
+        return []
+    return [
+        Column("SNR\ndB", (*(format_db(x.snr_db) for x in result.layers), ""), "values"),
+        Column("clipped", (*(_count(x.clipped) for x in result.layers), _count(result.clipped)), "values"),
+    ]
 
 
 def _with_work_between(result: SimulationResult, energy: Scale, columns: list[Column]) -> list[Column]:
@@ -152,8 +161,7 @@ def _stall_columns(result: SimulationResult) -> list[Column]:
     if result.arch.memory is None:
         return []
     cells = tuple(format_cycles(layer.stall_cycles) for layer in result.layers)
-    total = sum(x.stall_cycles for x in result.layers) + sum(work.stall_cycles for work in result.post_work)
-    return [Column("of them\nstalled", (*cells, format_cycles(total)), "time")]
+    return [Column("of them\nstalled", (*cells, format_cycles(result.stall_cycles)), "time")]
 
 
 def component_grid(result: SimulationResult) -> Grid:
@@ -219,6 +227,7 @@ def comparison_grid(comparison: "Comparison") -> Grid:
     bits = bits_scale([bits for row in rows for bits in (sum(row.bits_moved.values()), *row.bits_moved.values())])
     figures = [
         Column("cycles", tuple(format_cycles(row.total_cycles) for row in rows), "time"),
+        *stall_figures(rows),
         Column(f"time {time.unit}", tuple(time.text(row.time_us) for row in rows), "time"),
         Column("utilization %", tuple(format_percent(row.utilization) for row in rows), "time"),
         Column(f"energy ALU only {energy.unit}", tuple(energy.text(row.energy_alu_pj) for row in rows), "cost"),
@@ -299,7 +308,8 @@ def summary_notes(result: SimulationResult) -> list[str]:
     lines = [
         "ALU: products and accumulations alone; array: all PEs with their registers, drain and post-processing",
         *system_remarks((result,)),
-        "exact needs: accumulator bits that can never overflow; clipped: accumulations that saturated or wrapped",
+        "exact needs: accumulator bits that can never overflow"
+        + ("; clipped: accumulations that saturated or wrapped" if result.values_simulated else ""),
     ]
     return [*lines, *provenance_lines(_provenance((result,))), *notes_of((result,))]
 
@@ -351,7 +361,7 @@ def notes_of(rows: tuple[SimulationResult, ...]) -> list[str]:
 
 def component_label(name: str) -> str:
     """Return a component as a reader calls it."""
-    return name.replace("_", " ")
+    return "DRAM" if name == "dram" else name.replace("_", " ")
 
 
 def _union(groups: object) -> list[str]:

@@ -85,6 +85,7 @@ def _total_row(result: SimulationResult) -> dict[str, Any]:
     return {
         "macs": result.macs,
         "total_cycles": result.total_cycles,
+        "stall_cycles": result.stall_cycles,
         "time_us": result.time_us,
         "utilization": result.utilization,
         "energy_alu_pj": result.energy_alu_pj,

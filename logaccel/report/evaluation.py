@@ -121,6 +121,7 @@ def _notes(evaluation: Evaluation, tree: dict[str, Any]) -> list[str]:
         "saturated: codes at the largest magnitude; clipped: accumulations that saturated or wrapped",
         *tree["notes"],
         "off the array, in float: " + (", ".join(map(printable, evaluation.off_array)) or "nothing"),
+        *([f"formats: {printable(evaluation.formats_origin, 200)}"] if evaluation.formats_origin else []),
         *provenance_lines(evaluation.costs.sources),
     ]
     if evaluation.labelled and evaluation.compared:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from logaccel.cost import MemoryProvenance
 from logaccel.report.table import Column, printable
 from logaccel.result import SimulationResult
-from logaccel.units import NOTHING, area_scale, bits_scale, energy_scale
+from logaccel.units import NOTHING, area_scale, bits_scale, energy_scale, format_cycles
 
 
 def system_figures(rows: tuple[SimulationResult, ...]) -> list[Column]:
@@ -21,6 +21,14 @@ def system_figures(rows: tuple[SimulationResult, ...]) -> list[Column]:
         cells = tuple(NOTHING if traffic is None else in_bits.text(traffic.dram.bits) for traffic in moved)
         figures.append(Column(f"DRAM bits {in_bits.unit}", cells, "cost"))
     return figures
+
+
+def stall_figures(rows: tuple[SimulationResult, ...]) -> list[Column]:
+    """Cycles in which the array or its lanes wait; blank for an architecture without a memory."""
+    if all(row.arch.memory is None for row in rows):
+        return []
+    cells = tuple(NOTHING if row.arch.memory is None else format_cycles(row.stall_cycles) for row in rows)
+    return [Column("  stalled", cells, "time")]
 
 
 def system_areas(rows: tuple[SimulationResult, ...]) -> list[Column]:
