@@ -118,11 +118,23 @@ def test_defaults_and_the_name_of_the_file(tmp_path: Path) -> None:
 PE = {"kind": "shift", "acc_bits": 40}
 ARRAY = {"rows": 16, "cols": 16}
 LINEAR, LOG = {"kind": "linear", "bits": 8}, {"kind": "log", "bits": 4}
+PADS = {name: {"bytes": 1024} for name in ("ifmap", "filter", "ofmap")}
 LOGSUM = {"kind": "logsum", "acc_bits": 22}
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"speed": 3}, "speed: unknown key"),
     ({"array": ARRAY | {"depth": 3}}, "array.depth: unknown key"),
-    ({"pe": PE | {"fraction_bits": 3}}, "pe.fraction_bits: unknown key"),
+    ({"pe": PE | {"fraction_bits": 3}}, "pe.fraction_bits: unknown key"),  # of another kind: no hint at this one's
+    ({"array": ARRAY | {"ovrlap": True}}, "array.ovrlap: unknown key (did you mean 'overlap'?)"),
+    ({"pe": PE | {"dropbits": 3}}, "pe.dropbits: unknown key (did you mean 'drop_bits'?)"),
+    ({"layers": {"fc": {"pe": PE | {"overflw": 1}}}}, "layers.fc.pe.overflw: unknown key (did you mean 'overflow'?)"),
+    (
+        {"memory": PADS | {"dram": {"bits_per_cycle": 64, "latency_cycle": 3}}},
+        "memory.dram.latency_cycle: unknown key (did you mean 'latency_cycles'?)",
+    ),
+    (
+        {"memory": PADS | {"dram": {"bits_per_cycle": 64}, "mapping": {"fc": {"ofmap_row": 3}}}},
+        "memory.mapping.fc.ofmap_row: unknown key (did you mean 'ofmap_rows'?)",
+    ),
     ({"pe": {"kind": "shift"}}, "pe.acc_bits: required, but missing"),
     ({"array": ARRAY | {"rows": 0}}, "array.rows: must be at least 1, got 0"),
     ({"array": ARRAY | {"cols": 1025}}, "array.cols: must be at most 1024, got 1025"),
@@ -246,6 +258,8 @@ def test_files_that_are_not_there_or_not_text(tmp_path: Path) -> None:
         ConfigError, match=r"^nowhere: no such file, nor an architecture of that name; shipped are decode_4b"
     ):
         load_arch("nowhere")
+    with pytest.raises(ConfigError, match=r"of that name \(did you mean 'shift_4b_16x16'\?\); shipped are decode_4b"):
+        load_arch("shift_4b_16x61")
     with pytest.raises(ConfigError, match=rf"^{re.escape(str(tmp_path))}: is a folder, must be a file$"):
         load_arch(tmp_path)
     path = tmp_path / "binary.yaml"

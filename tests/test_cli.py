@@ -96,6 +96,8 @@ def test_architectures_can_be_listed_checked_shown_and_edited(tmp_path: Path) ->
     errors = refused("arch", "check", bad)
     for part in ("pe.acc_bits: must be at most 62, got 99", "array.rows: must be at least 1", "foo: unknown key"):
         assert f"{bad}: {part}" in errors
+    bad.write_text(shown.replace("horowitz_45nm", "no_such_prices"))
+    assert f"error: {bad}: cost_profile: no_such_prices: no such file" in refused("arch", "check", bad)
 
 
 def test_the_schema_is_json() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from logaccel.arch.model import Architecture, validated
 from logaccel.documents import mapping_of, read_text
 from logaccel.errors import ConfigError
+from logaccel.section import no_such
 
 
 def shipped_architectures() -> dict[str, str]:
@@ -35,7 +36,7 @@ def _text_of(path: str | Path) -> tuple[str, str]:
     shipped = shipped_architectures()
     if str(path) in shipped:
         return shipped[str(path)], str(path)
-    raise ConfigError(f"{path}: no such file, nor an architecture of that name; shipped are {', '.join(shipped)}")
+    raise ConfigError(no_such(path, "an architecture", shipped))
 
 
 def json_schema() -> dict[str, Any]:

@@ -145,7 +145,7 @@ def validated(tree: Any, subject: str) -> Architecture:
     try:
         return Architecture.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(problems(error, subject)) from None
+        raise ConfigError(problems(error, subject, Architecture)) from None
 
 
 def _assign(tree: dict[str, Any], path: list[str], value: Any) -> None:

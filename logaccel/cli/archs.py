@@ -24,14 +24,18 @@ def arch_list() -> None:
 def arch_check(files: Annotated[list[str], typer.Argument(help="architecture files or names")]) -> None:
     """Check architecture files; every problem of every file is reported at once."""
     from logaccel.arch import load_arch
+    from logaccel.cost import load_profile
 
     faults = []
     for file in files:
+        subject = ""  # the errors of an architecture name the file themselves
         try:
-            load_arch(file)
+            arch = load_arch(file)
+            subject = f"{file}: cost_profile: "
+            load_profile(arch.cost_profile)
             typer.echo(f"{file}: ok")
         except LogaccelError as error:
-            faults.append(str(error))
+            faults += [f"{subject}{line}" for line in str(error).splitlines()]
     if faults:
         raise ConfigError("\n".join(faults))
 

@@ -14,7 +14,7 @@ from logaccel.cost.memory_table import MemoryTable
 from logaccel.documents import mapping_of, read_text
 from logaccel.errors import ConfigError
 from logaccel.pe.parts import Circuit, Part
-from logaccel.section import Section, listed, problems
+from logaccel.section import Section, no_such, problems
 
 Quantity = Literal["energy_pj", "area_um2", "leakage_mw"]
 QUANTITIES: tuple[Quantity, ...] = ("energy_pj", "area_um2", "leakage_mw")
@@ -187,9 +187,7 @@ def load_profile(name_or_path: str | Path) -> CostProfile:
     if name in shipped_profiles():
         file = files("logaccel") / "cost" / "profiles" / f"{name}.yaml"
         return _parsed(file.read_text(encoding="utf-8"), name)
-    raise ConfigError(
-        f"{name}: no such file, nor a cost profile of that name; shipped are {listed(shipped_profiles())}"
-    )
+    raise ConfigError(no_such(name, "a cost profile", shipped_profiles()))
 
 
 @lru_cache(maxsize=32)  # reading YAML takes longer than pricing a network
@@ -198,4 +196,4 @@ def _parsed(text: str, subject: str) -> CostProfile:
     try:
         return CostProfile.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(problems(error, subject)) from None
+        raise ConfigError(problems(error, subject, CostProfile)) from None

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from logaccel.documents import mapping_of, read_text
 from logaccel.errors import ConfigError
-from logaccel.section import Section, problems
+from logaccel.section import Section, no_such, problems
 
 Source = Annotated[str, Field(min_length=1, description="standard or data sheet, and where in it")]
 
@@ -137,7 +137,7 @@ def _parsed(text: str, subject: str) -> Device:
     try:
         return Device.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(problems(error, subject)) from None
+        raise ConfigError(problems(error, subject, Device)) from None
 
 
 def _text_of(name: str) -> tuple[str, str]:
@@ -147,4 +147,4 @@ def _text_of(name: str) -> tuple[str, str]:
     path = Path(name)
     if path.is_dir() or path.is_file():
         return read_text(path), str(path)
-    raise ConfigError(f"{name}: no such file, nor a DRAM device of that name; shipped are {', '.join(shipped)}")
+    raise ConfigError(no_such(name, "a DRAM device", shipped))

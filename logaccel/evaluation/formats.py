@@ -107,7 +107,7 @@ def load_formats(path: str | Path) -> GraphFormats:
     try:
         read = _FormatsFile.model_validate(mapping_of(read_text(Path(path)), str(path)))
     except ValidationError as error:
-        raise ConfigError(problems(error, str(path))) from None
+        raise ConfigError(problems(error, str(path), _FormatsFile)) from None
     return GraphFormats(**{key: dict(getattr(read, key)) for key in _FormatsFile.model_fields if key != "network"})
 
 

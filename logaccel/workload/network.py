@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from logaccel.documents import mapping_of, read_text
 from logaccel.errors import WorkloadError
-from logaccel.section import Section, problems
+from logaccel.section import Section, no_such, problems
 from logaccel.workload.layer import Layer
 from logaccel.workload.scalesim import read_topology
 
@@ -77,7 +77,7 @@ def network_of(tree: object, subject: str) -> Network:
     try:
         network = Network.model_validate(header)
     except ValidationError as error:
-        faults.insert(0, problems(error, subject))
+        faults.insert(0, problems(error, subject, Network))
     if faults:
         raise WorkloadError("\n".join(faults))
     return network
@@ -94,7 +94,8 @@ def _valid_layers(trees: Sequence[object], subject: str, faults: list[str]) -> l
         try:
             layers.append(Layer.model_validate(tree))
         except ValidationError as error:
-            faults.append(problems(error, f"{subject}: layer {name if isinstance(name, str) and name else number}"))
+            called = name if isinstance(name, str) and name else number
+            faults.append(problems(error, f"{subject}: layer {called}", Layer))
     return layers
 
 
@@ -105,8 +106,6 @@ def _read_yaml(path: Path, name: str) -> Network:
         source = files("logaccel") / "workload" / "networks" / f"{name}.yaml"  # type: ignore[assignment]
         subject = name
         if name not in shipped_networks():
-            raise WorkloadError(
-                f"{name}: no such file, nor a network of that name; shipped are {', '.join(shipped_networks())}"
-            )
+            raise WorkloadError(no_such(name, "a network", shipped_networks()))
     tree = mapping_of(read_text(source, WorkloadError), subject, WorkloadError)
     return network_of({"name": Path(subject).stem} | tree, subject)
