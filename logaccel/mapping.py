@@ -1,7 +1,7 @@
 """How a network is mapped: what logaccel.planning decided for each layer, and the runners-up."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,22 @@ NEIGHBOURS = 16  # mappings among which a runner-up that costs more is looked fo
 
 @dataclass(frozen=True)
 class LayerChoice:
-    """A layer in the dataflow that was chosen; runner_up: the best mapping in it that costs more, or an equal one."""
+    """A layer in the dataflow that was chosen; runner_up: the best mapping in it that costs more, or an equal one.
+
+    Each as the mapper weighs it: its tiles. `whole` adds what the layer pays once, whatever the mapping.
+    """
 
     planned: PlannedLayer
     runner_up: MappedLayer | None
     other_dataflows: dict[Dataflow, MappedLayer | str]  # what they would have cost, or why they cannot
+    leakage_pj_per_cycle: float = 0.0
+
+    def whole(self, mapped: MappedLayer) -> MappedLayer:
+        """Return a mapping with the post-processing latency, and what leaks meanwhile: the layer as it is simulated."""
+        stages, energy_pj = self.planned.arch.post.stages, mapped.energy_pj
+        if energy_pj is not None:
+            energy_pj += stages * self.leakage_pj_per_cycle
+        return replace(mapped, compute_cycles=mapped.compute_cycles + stages, energy_pj=energy_pj)
 
 
 @dataclass(frozen=True)
@@ -160,4 +171,5 @@ def _choice(planned: PlannedLayer, arch: Architecture, prices: Prices) -> LayerC
                 others[dataflow] = str(error)
     objective = planned.arch.memory.objective
     behind = [other for other in ranked[1:] if other.cost(objective)[0] > ranked[0].cost(objective)[0]] or ranked[1:]
-    return LayerChoice(planned, behind[0] if behind else None, others)
+    leakage = 0.0 if prices.memory is None else prices.memory.leakage_pj_per_cycle
+    return LayerChoice(planned, behind[0] if behind else None, others, leakage)

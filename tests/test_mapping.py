@@ -84,6 +84,25 @@ def test_the_energy_of_a_mapping_is_that_of_the_simulation() -> None:
             assert layer.mapping.energy_pj + latency == pytest.approx(layer.energy_system_pj, rel=1e-12)
 
 
+@pytest.mark.parametrize("dataflow", [*DATAFLOWS, "auto"])
+@pytest.mark.parametrize("workload", [NETWORK, synthesize_trace(NETWORK, seed=1)], ids=["network", "trace"])
+def test_layers_take_what_they_take_in_a_simulation(workload: Any, dataflow: str) -> None:
+    machine = arch(dataflow=dataflow, cost_profile="aladdin_40nm", post={"stages": 7})
+    mapped = map_network(workload, machine)
+    for choice, told, layer in zip(
+        mapped.layers, mapped.to_dict()["layers"], simulate(workload, machine).layers, strict=True
+    ):
+        for key in ("compute_cycles", "stall_cycles"):
+            assert told[key] == getattr(layer, key)
+        assert f"cycles {layer.total_cycles:,}: {layer.compute_cycles:,} compute" in mapped.summary()
+        if isinstance(workload, Network):  # live products of a trace are known only once it has run
+            assert told["energy_pj"] == pytest.approx(layer.energy_system_pj, rel=1e-12)
+        for other in (told["runner_up"], *told["other_dataflows"].values()):
+            assert other["compute_cycles"] - told["compute_cycles"] == other["differences"]["compute_cycles"]
+        assert choice.runner_up is not None
+        assert told["runner_up"]["compute_cycles"] == choice.runner_up.compute_cycles + 7
+
+
 @pytest.mark.parametrize("objective", ["cycles", "energy", "edp", "traffic"])
 def test_auto_takes_the_best_dataflow_of_each_layer(objective: str) -> None:
     memory = MEMORY | {"objective": objective, "handover": False}  # with it, layers depend on each other

@@ -71,9 +71,10 @@ def _layer_text(choice: "LayerChoice") -> str:
     moved = ", ".join(
         f"{'ofmap' if name == 'write' else name} {_bytes(getattr(mapped, f'dram_{name}_bits'))}" for name in OPERANDS
     )
-    lines += [f"  DRAM   {moved}", f"  cycles {_cycles_text(mapped)}"]
-    if mapped.energy_pj is not None:
-        lines.append(f"  energy {format_energy_pj(mapped.energy_pj)} of array, scratchpads, DRAM and leakage")
+    whole = choice.whole(mapped)
+    lines += [f"  DRAM   {moved}", f"  cycles {_cycles_text(whole)}"]
+    if whole.energy_pj is not None:
+        lines.append(f"  energy {format_energy_pj(whole.energy_pj)} of array, scratchpads, DRAM and leakage")
     lines.append(f"  {_runner_up_text(choice)}")
     for dataflow, other in choice.other_dataflows.items():
         said = f"cannot: {other}" if isinstance(other, str) else _lost_text(mapped, other, choice)
@@ -114,7 +115,11 @@ def _lost_text(best: MappedLayer, other: MappedLayer, choice: "LayerChoice") -> 
     memory = choice.planned.arch.memory
     assert memory is not None
     more = relative_cost(best, other, memory.objective)
-    parts = [_difference_text(key, value) for key, value in differences(best, other).items() if value]
+    parts = [
+        _difference_text(key, value)
+        for key, value in differences(choice.whole(best), choice.whole(other)).items()
+        if value
+    ]
     if not parts:
         return "costs the same; the first of the space wins"
     if more == 0:
@@ -176,12 +181,13 @@ def _layer_dict(choice: "LayerChoice") -> dict[str, Any]:
 
     def other_dict(other: MappedLayer) -> dict[str, Any]:
         cost = {"cost": other.cost(memory.objective)[0], "more": relative_cost(mapped, other, memory.objective)}
-        return other.to_dict() | cost | {"differences": differences(mapped, other)}
+        whole = choice.whole(other)
+        return whole.to_dict() | cost | {"differences": differences(choice.whole(mapped), whole)}
 
     return {
         "name": planned.layer.name,
         "dataflow": planned.arch.one_dataflow,
-        **mapped.to_dict(),
+        **choice.whole(mapped).to_dict(),
         "cost": mapped.cost(memory.objective)[0],
         "loops": [asdict(loop) for loop in loop_nest(tiled, mapped.mapping)],
         "ifmap_on_chip": tiled.ifmap_on_chip,
