@@ -69,6 +69,10 @@ def moved() -> Iterator[tuple[str, int, Nodes, Constants]]:
     uneven = helper.make_node("Split", ["c"], ["d", "e"], name="n", axis=-2, num_outputs=2)  # 5 and 4 rows
     pools = [node("GlobalMaxPool", "d", "p"), node("GlobalMaxPool", "e", "q"), node("Concat", "q p", "y", axis=-3)]
     yield "uneven split", 18, [uneven, *pools], {}
+    for opset in (11, 17):
+        yield "pad", opset, *padding()
+    filled = [node("ConstantOfShape", "ones", "k", value=numpy_helper.from_array(floats(0.5))), node("Add", "c k", "y")]
+    yield "constant of shape", 17, filled, {"ones": numbers(1, 6, 1, 1)}
     yield "cast", 17, [node("Cast", "c", "y", to=1)], {}
     yield "sum", 13, [node("Relu", "c", "r"), node("Sum", "c r c r", "y")], {}
     yield "sum of one", 13, [node("Sum", "c", "y")], {}
@@ -82,6 +86,22 @@ def moved() -> Iterator[tuple[str, int, Nodes, Constants]]:
     yield "a matrix of constants", 13, steps, {"k": abs(normal(6, 432)), **parts}
     named = [node("Identity", "v", "v2"), node("Flatten", "c", "f"), node("Gemm", "f m v2", "y")]
     yield "identity of a weight", 17, named, matrix
+
+
+def padding() -> tuple[Nodes, Constants]:
+    """Return F.pad(c, (1, 2, 0, 1)) as older exporters write it: pairs from the last axis on, turned round."""
+    zero = numpy_helper.from_array(numbers(0))
+    nodes = [
+        node("ConstantOfShape", "four", "zeros", value=zero), node("Concat", "pads zeros", "eight", axis=0),
+        node("Reshape", "eight pairs", "by_axis"), node("Slice", "by_axis last first rows back", "turned"),
+        node("Transpose", "turned", "sides", perm=[1, 0]), node("Reshape", "sides flat", "all"),
+        node("Cast", "all", "whole", to=7), node("Pad", "c whole filler", "y", mode="constant"),
+    ]  # fmt: skip
+    return nodes, {
+        "four": numbers(4), "pads": numbers(1, 2, 0, 1), "pairs": numbers(-1, 2), "last": numbers(-1),
+        "first": numbers(-(2**63)), "rows": numbers(0), "back": numbers(-1), "flat": numbers(-1),
+        "filler": np.float32(0),
+    }  # fmt: skip
 
 
 def scaled() -> Iterator[tuple[str, int, Nodes, Constants]]:
@@ -169,6 +189,10 @@ REFUSED: list[tuple[Nodes, Constants, str]] = [
      "(Reshape): shape: must have the batch in front, alone"),
     ([SHAPE, node("Slice", "c shape e", "y")], {"e": numbers(1, 2, 3, 4)},
      "(Slice): starts depends on the size of the batch, which is open"),
+    ([SHAPE, node("ConstantOfShape", "shape", "k"), node("Add", "c k", "y")], {},
+     "(ConstantOfShape): its shape has the size of the batch, which is open"),
+    ([node("ConstantOfShape", "s", "k"), node("Add", "c k", "y")], {"s": numbers(2**20, 2**20)},
+     "(ConstantOfShape): must have one value and 0 … 268435456 elements, got the shape [1048576, 1048576]"),
     ([node("Div", "k c", "y")], {"k": floats(1)}, "(Div): must divide a tensor by a constant other than 0"),
     ([node("Div", "c k", "y")], {"k": floats(0)}, "(Div): must divide a tensor by a constant other than 0"),
     ([node("Div", "k z", "d"), node("Add", "c d", "y")], {"k": floats(1), "z": floats(0)},
@@ -196,6 +220,31 @@ def test_what_cannot_be_worked_out_is_one_error(
         load_onnx(path)
     assert message in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_products_of_tensors_are_listed_beside_unsupported_operators(tmp_path: Path) -> None:
+    """A squeeze-and-excitation block: what to do without is both, and neither is hidden by the other."""
+    nodes = [
+        node("GlobalAveragePool", "c", "p"), node("Sigmoid", "p", "s"), node("Mul", "c s", "m"), node("Erf", "k", "e"),
+        node("Mul", "m e", "y"),
+    ]  # fmt: skip
+    with pytest.raises(WorkloadError) as caught:
+        load_onnx(save(tmp_path / "net.onnx", [STEM, *nodes], STEM_W | {"k": normal(6, 1, 1)}))
+    messages = [line.split(" ", 2)[2].split(" ", 1)[1] for line in str(caught.value).splitlines()]
+    assert messages == [
+        "(Sigmoid): operator is not supported", "(Mul): one of the two must be a constant",
+        "(Erf): operator is not supported",
+    ]  # fmt: skip
+
+
+def test_a_fixed_batch_may_be_sliced_whole(tmp_path: Path) -> None:
+    def sliced(end: int) -> Path:
+        constants = STEM_W | {"s": numbers(0, 1), "e": numbers(end, 5), "a": numbers(0, 1)}
+        return save(tmp_path / "net.onnx", [STEM, node("Slice", "c s e a", "y")], constants, (3, 4, 9, 8))
+
+    equals_onnxruntime(sliced(3), (3,))
+    with pytest.raises(WorkloadError, match="must keep the batch axis whole"):
+        load_onnx(sliced(2))
 
 
 def test_a_reshape_keeps_a_fixed_batch(tmp_path: Path) -> None:

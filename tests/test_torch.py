@@ -109,6 +109,11 @@ CASES: dict[str, Callable[[], Any]] = {
     ),
     "dropout": lambda: nn.Sequential(conv(4, 4, 1), nn.Dropout2d(), nn.Flatten(), nn.Linear(288, 5), nn.Dropout()),
     "constant term": lambda: Body(lambda m, x: m.c(x) + m.t + 0.25, c=conv(4, 6, 3), t=matrix(6, 1, 1)),
+    "preprocessing": lambda: Body(lambda m, x: m.c((x - m.t) / m.t.exp()), c=conv(4, 6, 3), t=matrix(4, 1, 1)),
+    "scaled by channel": lambda: Body(
+        lambda m, x: 1 - m.f(3 * m.c(x).mean((2, 3)) / 0.7 - m.t) * m.s, c=conv(4, 6, 3), t=matrix(6),
+        f=nn.Linear(6, 5), s=matrix(5),
+    ),
     "normed weight": lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(conv(4, 6, 3))),
     "half": lambda: Body(lambda m, x: F.conv2d(x, m.w.float()), w=nn.Parameter(torch.randn(6, 4, 3, 3).half())),
 }  # fmt: skip
@@ -273,13 +278,13 @@ EXAMPLE = torch.zeros(2, 4, 9, 8)
 
 
 def test_every_unsupported_operator_is_named() -> None:
-    parts = {"a": nn.SiLU(), "t": nn.ConvTranspose2d(6, 6, 3), "s": nn.Sigmoid(), "c": conv(4, 6, 3)}
-    module = Body(lambda m, x: m.s(m.t(m.a(m.c(x)))) * 2, **parts).eval()
+    parts = {"a": nn.SiLU(), "t": nn.ConvTranspose2d(6, 4, 3), "s": nn.Sigmoid(), "c": conv(4, 6, 3)}
+    module = Body(lambda m, x: m.s(m.t(m.a(m.c(x)))) * x, **parts).eval()
     assert refused(module, EXAMPLE).splitlines() == [
         "Body: node a (aten.silu.default): operator is not supported",
         "Body: node t (aten.conv_transpose2d.input): operator is not supported",
         "Body: node s (aten.sigmoid.default): operator is not supported",
-        "Body: node mul (aten.mul.Tensor): operator is not supported",
+        "Body: node mul (aten.mul.Tensor): one of the two must be a constant",
     ]
 
 
@@ -291,6 +296,9 @@ def test_every_unsupported_operator_is_named() -> None:
         (lambda m, x: F.pad(m.c(x), (1, 1, 1, 1), mode="reflect"), r"mode: must be constant, got reflect"),
         (lambda m, x: m.c(x).reshape(-1, 6), r"must keep the batch axis first, got \[2, 6, 7, 6\] to \[84, 6\]"),
         (lambda m, x: torch.add(m.c(x), x.mean(), alpha=2), r"alpha: must be 1, got 2"),
+        (lambda m, x: torch.div(m.c(x), 2.0, rounding_mode="floor"), r"rounding_mode: must be None, got floor"),
+        (lambda m, x: m.c(x).mean(), r"\(aten.mean.default\): axes: must be both axes of a map, .* got \[0, 1, 2, 3\]"),
+        (lambda m, x: m.c(x) - m.c(x), r"\(aten.sub.Tensor\): one of the two must be a constant"),
         (lambda m, x: F.batch_norm(m.c(x), None, None, training=True), r"training: must use its running statistics"),
         (lambda m, x: F.dropout(m.c(x), training=True), r"train: must be False"),
         (lambda m, x: (m.c(x), x), r"Body: must take one tensor and return one, got 1 and 2"),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from logaccel.errors import WorkloadError
 from logaccel.model.model import Model, Parameters
 from logaccel.workload.graph import INPUT, Add, Clip, Graph, LayerNode, Node, Pool, Shape, checked_shape, shape_of
 
@@ -61,6 +62,8 @@ class Builder:
 
     def put_layer(self, tensor: str, node: LayerNode, weights: NDArray[Any], bias: NDArray[Any]) -> None:
         """Append a layer with its parameters, in the precision of the file until something is folded into them."""
+        if weights.dtype.kind in "biu":
+            raise ValueError(f"its filter must hold floating-point numbers, got {weights.dtype}")
         self.weights += weights.size
         if self.weights > MOST_WEIGHTS:
             raise ValueError(f"its filters would make more than {MOST_WEIGHTS} weights in all layers")
@@ -117,10 +120,19 @@ class Builder:
         self.put(tensor, Add(name, terms))
 
     def model(self, name: str, output: str, source: str) -> Model:
-        """Return what was built; parameters are rounded to float32 here, once."""
+        """Return what was built; parameters are rounded to float32 here, once. WorkloadError beyond its range."""
         graph = Graph(name, self.input_shape, tuple(self.nodes.values()), output, source)
-        rounded = {
-            key: Parameters(*(np.array(part, np.float32, order="C") for part in parts))
-            for key, parts in self.parameters.items()
-        }
+        with np.errstate(over="ignore", invalid="ignore"):
+            rounded = {
+                key: Parameters(*(np.array(part, np.float32, order="C") for part in parts))
+                for key, parts in self.parameters.items()
+            }
+        faults = [
+            f"{source}: node {key}: {what} with what is folded into it must be finite in float32"
+            for key, own in rounded.items()
+            for what, values in (("filter", own.filter), ("bias", own.bias))
+            if not np.isfinite(values).all()
+        ]
+        if faults:
+            raise WorkloadError("\n".join(faults))
         return Model(graph, rounded, self.norm_factors)

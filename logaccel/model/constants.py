@@ -127,10 +127,20 @@ def _slice(node: Operator, values: list[Array | None]) -> Array:
     axes, steps = _list(node, "axes", values, 3) or list(range(len(starts))), _list(node, "steps", values, 4)
     index = [slice(None)] * value.ndim
     for start, end, axis, step in zip(starts, ends, axes, steps or [1] * len(starts), strict=True):
-        if step < 1:
-            raise ValueError(f"steps: must be at least 1, got {step}")
+        if step == 0:
+            raise ValueError("steps: must not be 0")
         index[axis] = slice(start, end, step)
     return value[tuple(index)]
+
+
+def _constant_of_shape(node: Operator, values: list[Array | None]) -> Array:
+    """Return one value in many places, of which one takes memory."""
+    sizes, value = _first(values).reshape(-1), np.asarray(node.attributes.get("value", np.float32(0)))
+    if is_open(sizes):
+        raise ValueError("its shape has the size of the batch, which is open")
+    if value.size != 1 or (sizes < 0).any() or np.prod(sizes, dtype=object) > MOST_ELEMENTS:
+        raise ValueError(f"must have one value and 0 … {MOST_ELEMENTS} elements, got the shape {sizes.tolist()}")
+    return np.broadcast_to(value.reshape(()), tuple(sizes.tolist()))
 
 
 def _quotient(value: Array, divisor: Array) -> Array:
@@ -144,6 +154,7 @@ def _quotient(value: Array, divisor: Array) -> Array:
 _MOVES: dict[str, Callable[[Operator, list[Array | None]], Array]] = {
     "Identity": _identity, "Cast": _cast, "Reshape": _reshape, "Transpose": _transpose, "Squeeze": _squeeze,
     "Unsqueeze": _unsqueeze, "Concat": _concat, "Gather": _gather, "Slice": _slice, "Shape": _shape,
+    "ConstantOfShape": _constant_of_shape,
 }  # fmt: skip
 _ARITHMETIC: dict[str, Callable[..., Any]] = {
     "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": _quotient, "Neg": np.negative, "Sqrt": np.sqrt,

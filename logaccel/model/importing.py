@@ -31,6 +31,7 @@ class _Importer:
         self.build = Builder(graph.input_shape, uses)
         self.net = Translation(graph, self.build)
         self.constants, self.worked_out = self.net.constants, 0
+        self.computed = {graph.input_name}  # by the network, also where a faulty node is on the way
         self.faults: list[str] = []
 
     def model(self) -> Model:
@@ -46,6 +47,8 @@ class _Importer:
     def _take(self, node: Operator) -> None:
         """Translate one node; what depends on a faulty node is passed over, its own op is still checked."""
         place = node.place(self.graph.subject)
+        if node.op != "Shape" and self.computed.intersection(node.inputs):
+            self.computed.update(node.outputs)
         if node.op == "Constant":
             if not all(name in self.constants for name in node.outputs):
                 self.faults.append(f"{place}: holds no value that is supported")
@@ -58,15 +61,19 @@ class _Importer:
             self.faults.append(f"{place}: operator is not supported")
             return
         translate, attributes = known
-        odd = sorted(set(node.attributes) - set(attributes.split()))
+        odd = [f"{key}: attribute is not supported" for key in sorted(set(node.attributes) - set(attributes.split()))]
+        odd = odd or _odd_kinds(node)
         if odd:
-            self.faults += [f"{place}: {key}: attribute is not supported" for key in odd]
+            self.faults += [f"{place}: {fault}" for fault in odd]
             return
         source = next((name for name in node.inputs if name not in self.constants), None)
         if source is None or not node.outputs or not node.inputs:
             self.faults.append(f"{place}: must read a tensor and make one")
             return
         tensors = [self.build.tensors.get(name) for name in node.inputs if name and name not in self.constants]
+        if node.op in ("Sub", "Mul", "Div") and self.computed.issuperset(node.inputs):
+            self.faults.append(f"{place}: one of the two must be a constant")
+            return
         if None in tensors:
             if not self.faults:
                 self.faults.append(f"{place}: reads a tensor that no node before it makes")
@@ -90,6 +97,24 @@ class _Importer:
         self.constants[node.outputs[0]] = value
 
 
+def _odd_kinds(node: Operator) -> list[str]:
+    """Return what is wrong with the types of an operator's attributes: a file may give any of them any type."""
+    faults = []
+    for key, value in node.attributes.items():
+        wanted = "a whole number"
+        fits = isinstance(value, int)
+        if key in _LISTS:
+            wanted = "a list of whole numbers"
+            fits = isinstance(value, list | tuple) and all(isinstance(part, int) for part in value)
+        elif key in _NUMBERS:
+            wanted, fits = "a number", isinstance(value, int | float)
+        elif key in _TEXTS:
+            wanted, fits = "text", isinstance(value, str)
+        if not fits:
+            faults.append(f"{key}: must be {wanted}, got {value!r:.60}")
+    return faults
+
+
 def _needed(graph: OperatorGraph) -> tuple[Operator, ...]:
     """Return the operators that the output depends on: what else a file holds is not the network."""
     wanted, kept = {graph.output_name}, list[Operator]()
@@ -104,6 +129,9 @@ def _shape(net: Translation, node: Operator) -> None:
     net.constants[node.outputs[0]] = shape_of_batch(node, net.build.shapes[net.tensor(node)])
 
 
+_LISTS = frozenset(("axes", "dilations", "ends", "kernel_shape", "pads", "perm", "shape", "split", "starts", "strides"))
+_NUMBERS = frozenset(("alpha", "beta", "bias", "epsilon", "max", "min", "momentum", "ratio", "value"))
+_TEXTS = frozenset(("auto_pad", "mode"))
 _WINDOW = "kernel_shape strides dilations pads auto_pad"
 _OPERATORS: dict[str, tuple[Callable[[Translation, Operator], None], str]] = {
     "Conv": (layers.conv, f"{_WINDOW} group"),

@@ -1,5 +1,6 @@
 """ONNX files as plain records: parsed, bounded, checked. Nothing in them is executed."""
 
+from collections import Counter
 from math import isinf, isnan
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def read_onnx(path: Path) -> OperatorGraph:
     constants = {
         tensor.name: array
         for tensor in graph.initializer
-        if (array := tensors.array(tensor, f"{path}: initializer {tensor.name}")) is not None
+        if (array := tensors.array(tensor, f"{path}: initializer {_shown(tensor.name)}")) is not None
     }
     initialized = {tensor.name for tensor in graph.initializer}
     if graph.sparse_initializer:
@@ -49,7 +50,10 @@ def read_onnx(path: Path) -> OperatorGraph:
     if len(inputs) != 1 or len(graph.output) != 1:
         faults.append(f"{path}: must have one input and one output, got {len(inputs)} and {len(graph.output)}")
     shape = _image_shape(inputs[0], str(path), faults) if inputs else ()
-    opset = next((known.version for known in model.opset_import if known.domain in ("", "ai.onnx")), 1)
+    opset = next((known.version for known in model.opset_import if known.domain in ("", "ai.onnx")), 0)
+    if opset < 1:  # a file that is cut off may still hold a whole graph
+        faults.append(f"{path}: opset_import: names no version of the operators; is the file complete?")
+    faults += _made_twice(graph, str(path))
     nodes = with_unique_names([_node(node, i, opset, str(path), tensors) for i, node in enumerate(graph.node)])
     if faults:
         raise WorkloadError("\n".join(faults))
@@ -70,9 +74,22 @@ def _floats(value: Any) -> list[float]:
     return [part for part in (value if isinstance(value, list) else [value]) if isinstance(part, float)]
 
 
+def _made_twice(graph: Any, subject: str) -> list[str]:
+    """Return a line for every tensor with two makers: which of them a reader means would be a guess."""
+    makers = Counter(tensor.name for tensor in graph.initializer)
+    makers.update(name for node in graph.node for name in node.output if name)
+    return [f"{subject}: tensor {_shown(name)}: is made {count} times" for name, count in makers.items() if count > 1]
+
+
+def _shown(name: str | bytes) -> str:
+    """Return a name for messages and tables: of one line, without control characters. Bytes: what is no UTF-8."""
+    text = name.decode("utf-8", "replace") if isinstance(name, bytes) else name
+    return text if text.isprintable() else "".join(part if part.isprintable() else " " for part in text)
+
+
 def _node(node: Any, index: int, opset: int, subject: str, tensors: TensorReader) -> Operator:
-    name = node.name or (node.output[0] if node.output else f"node {index}")
-    place = f"{subject}: node {name} ({node.op_type})"
+    name = _shown(node.name or (node.output[0] if node.output else f"node {index}"))
+    place = f"{subject}: node {name} ({_shown(node.op_type)})"
     attributes: dict[str, Any] = {}
     for attribute in node.attribute:
         match attribute.type:
@@ -94,7 +111,7 @@ def _node(node: Any, index: int, opset: int, subject: str, tensors: TensorReader
         endless = (key, node.op_type) in (("min", "Clip"), ("max", "Clip"), ("value_float", "Constant"))
         if any(isnan(part) or (isinf(part) and not endless) for part in _floats(value)):
             tensors.faults.append(f"{place}: {key}: must be finite, got {value}")
-    op = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+    op = _shown(node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}")
     if op == "Softmax" and opset < 13:
         attributes.setdefault("axis", 1)  # since then the default is the last one
     return Operator(op, name, tuple(node.input), tuple(node.output), attributes)

@@ -183,7 +183,15 @@ class _Reader:
         given |= dict(zip((argument.name for argument in schema.arguments), node.args, strict=False)) | dict(
             node.kwargs
         )
-        return {key: _plain(value) for key, value in given.items()}
+        return {key: self._plain(value) for key, value in given.items()}
+
+    def _plain(self, value: Any) -> Any:
+        """Return an argument with nodes as tensors of the graph."""
+        if isinstance(value, list | tuple):
+            return [self._plain(part) for part in value]
+        if hasattr(value, "meta"):
+            return TorchTensor(value.name, _tensors(value)[0].shape, value.name in self.values)
+        return value
 
     def _fold(self, node: Any, call: Call) -> bool:
         """Compute what is made of parameters alone, such as a transposed matrix or a normed weight."""
@@ -208,15 +216,6 @@ def _kind(target: Any) -> str:
     """Return the name of an operator without its namespace and overload; another library's keeps its own."""
     schema = getattr(target, "_schema", None)
     return str(target) if schema is None else str(schema.name).removeprefix("aten::")
-
-
-def _plain(value: Any) -> Any:
-    """Return an argument with nodes as tensors of the graph."""
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if hasattr(value, "meta"):
-        return TorchTensor(value.name, _tensors(value)[0].shape)
-    return value
 
 
 def _tensors(node: Any) -> tuple[TorchTensor, ...]:

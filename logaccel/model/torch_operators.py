@@ -16,10 +16,11 @@ PARTS = frozenset({"split", "split_with_sizes", "chunk", "tensor_split"})  # the
 
 @dataclass(frozen=True, eq=False)
 class TorchTensor:
-    """A tensor of the exported graph: its name and its shape, batch first."""
+    """A tensor of the exported graph: its name and its shape, batch first; whether it is made of parameters alone."""
 
     name: str
     shape: tuple[int, ...]
+    constant: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,16 +163,22 @@ def _adaptive_pool(call: Call) -> Operator:
 
 
 def _mean(call: Call) -> Operator:
-    axes = list(call.get("dim") or range(len(call.tensor("self").shape)))
-    return call.put("ReduceMean", call.tensor("self"), axes=axes, keepdims=int(call.get("keepdim")))
+    axes = list(call.arguments.get("dim") or range(len(call.tensor("self").shape)))
+    return call.put("ReduceMean", call.tensor("self"), axes=axes, keepdims=int(call.arguments.get("keepdim", False)))
 
 
-def _add(call: Call) -> Operator:
-    if call.get("alpha") != 1:
-        raise ValueError(f"alpha: must be 1, got {call.get('alpha')}")
-    other = call.get("other")
+def _affine(call: Call) -> Operator:
+    for key, wanted in (("alpha", 1), ("rounding_mode", None)):
+        if call.arguments.get(key, wanted) != wanted:
+            raise ValueError(f"{key}: must be {wanted}, got {call.get(key)}")
+    own, other = call.tensor("self"), call.get("other")
+    if call.kind != "add" and isinstance(other, TorchTensor) and not (own.constant or other.constant):
+        raise ValueError("one of the two must be a constant")
     term = other if isinstance(other, TorchTensor) else call.constant("term", float(other))
-    return call.put("Add", call.tensor("self"), term)
+    return call.put(_AFFINE[call.kind], *((term, own) if call.kind == "rsub" else (own, term)))
+
+
+_AFFINE = {"add": "Add", "sub": "Sub", "rsub": "Sub", "mul": "Mul", "div": "Div"}
 
 
 def _concat(call: Call) -> Operator:
@@ -261,7 +268,7 @@ TRANSLATIONS: dict[str, Callable[[Call], Operator]] = {
     **dict.fromkeys(("max_pool2d", "max_pool2d_with_indices", "avg_pool2d"), _pool),
     **dict.fromkeys(("adaptive_avg_pool2d", "_adaptive_avg_pool2d", "adaptive_max_pool2d"), _adaptive_pool),
     "mean": _mean,
-    "add": _add,
+    **dict.fromkeys(_AFFINE, _affine),
     "cat": _concat,
     **dict.fromkeys(("view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze"), _reshape),
     **dict.fromkeys(("dropout", "native_dropout", "feature_dropout"), _identity),

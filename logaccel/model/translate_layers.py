@@ -54,7 +54,10 @@ def gemm(net: Translation, node: Operator) -> None:
     bias = np.zeros(weights.shape[0])
     if len(node.inputs) > 2 and node.inputs[2]:
         given = net.constant(node, 2, "the bias").astype(np.float64) * node.attributes.get("beta", 1.0)
-        bias = np.broadcast_to(given, (1, weights.shape[0]))[0]
+        try:
+            bias = np.broadcast_to(given, (1, weights.shape[0]))[0]
+        except ValueError:
+            raise ValueError(f"the bias must be one value or {weights.shape[0]}, got {list(given.shape)}") from None
     _connected(net, node, weights, bias)
 
 
@@ -88,9 +91,7 @@ def affine(net: Translation, node: Operator) -> None:
     """Translate Add, Sub, Mul and Div: with a constant for every channel it is a batch norm, two tensors are added."""
     if len(node.inputs) != 2:
         raise ValueError(f"must have two inputs, got {len(node.inputs)}")
-    if all(name in net.build.tensors for name in node.inputs):
-        if node.op != "Add":
-            raise ValueError("one of the two must be a constant")
+    if all(name in net.build.tensors for name in node.inputs):  # of Add alone: the importer has looked
         net.build.add(node.outputs[0], (net.tensor(node, 0), net.tensor(node, 1)), node.name)
         return
     place = 0 if node.inputs[0] in net.build.tensors else 1

@@ -6,7 +6,7 @@ import numpy as np
 
 from logaccel.model.constants import OPEN_BATCH
 from logaccel.model.operators import Operator
-from logaccel.model.translation import Translation, window_of
+from logaccel.model.translation import Translation, axis_of, number_of, window_of
 from logaccel.workload.graph import Clip, Concat, FloatOp, Pad, Pool, Reshape, Slice, Transpose
 
 
@@ -18,8 +18,8 @@ def relu(net: Translation, node: Operator) -> None:
 def clip(net: Translation, node: Operator) -> None:
     """Translate Clip."""
     low, high = (net.given(node, key, index) for index, key in ((1, "min"), (2, "max")))
-    lowest = -inf if low is None else _limit(float(low.item()))
-    highest = inf if high is None else _limit(float(high.item()))
+    lowest = -inf if low is None else _limit(number_of(low, "min"))
+    highest = inf if high is None else _limit(number_of(high, "max"))
     if lowest > 0 or highest < 0:
         raise ValueError(f"0 must lie between min and max, got {lowest} … {highest}")
     if (lowest, highest) == (0.0, inf):
@@ -55,8 +55,9 @@ def global_pool(net: Translation, node: Operator) -> None:
     source = net.tensor(node)
     shape = net.build.shapes[source]
     axes = net.given(node, "axes", 1) if node.op == "ReduceMean" else np.array([2, 3])
-    if axes is None or len(shape) != 3 or sorted(int(axis) % 4 for axis in axes) != [2, 3]:
-        raise ValueError("must average over both axes of a map")
+    given = [] if axes is None else [int(axis) for axis in axes]
+    if len(shape) != 3 or sorted(axis_of(axis, 4, "axes") for axis in given) != [2, 3]:
+        raise ValueError(f"axes: must be both axes of a map, 2 and 3, got {given} of [N, {', '.join(map(str, shape))}]")
     kind = "max" if node.op == "GlobalMaxPool" else "average"
     pool = Pool(node.name, (source,), kind, (shape[1], shape[2]), (1, 1), (0, 0, 0, 0))
     if node.op == "ReduceMean" and not node.attributes.get("keepdims", 1):
@@ -71,8 +72,9 @@ def concat(net: Translation, node: Operator) -> None:
     """Translate Concat."""
     terms = tuple(net.tensor(node, index) for index in range(len(node.inputs)))
     rank = len(net.build.shapes[terms[0]]) + 1
-    if node.attributes.get("axis", 1) % rank != 1:
-        raise ValueError(f"axis: must be 1, the channels, got {node.attributes['axis']}")
+    axis = node.attributes.get("axis", 1)
+    if axis_of(axis, rank) != 1:
+        raise ValueError(f"axis: must be 1, the channels, got {axis}")
     net.build.put(node.outputs[0], Concat(node.name, terms))
 
 
@@ -90,8 +92,8 @@ def reshape(net: Translation, node: Operator) -> None:
 def _wanted_shape(net: Translation, node: Operator, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the shape behind the batch that Reshape, Flatten, Squeeze or Unsqueeze makes of another."""
     if node.op == "Flatten":
-        if node.attributes.get("axis", 1) % (len(shape) + 1) != 1:
-            raise ValueError(f"axis: must be 1, got {node.attributes['axis']}")
+        if (axis := node.attributes.get("axis", 1)) not in (1, -len(shape)):
+            raise ValueError(f"axis: must be 1, got {axis}")
         return (prod(shape),)
     if node.op in ("Squeeze", "Unsqueeze"):
         return _with_axes(net, node, shape)
@@ -132,9 +134,11 @@ def split(net: Translation, node: Operator) -> None:
     """Translate Split: a slice for every output."""
     source, outputs = net.tensor(node), node.outputs
     shape = net.build.shapes[source]
-    axis = node.attributes.get("axis", 0) % (len(shape) + 1) - 1
+    axis = axis_of(node.attributes.get("axis", 0), len(shape) + 1) - 1
     if axis < 0:
         raise ValueError("axis: must not be the batch")
+    if (number := node.attributes.get("num_outputs", len(outputs))) != len(outputs):
+        raise ValueError(f"num_outputs: must be the number of outputs, {len(outputs)}, got {number}")
     given = net.given(node, "split", 1)
     size = -(-shape[axis] // len(outputs))  # since opset 18 the last part may be smaller
     sizes = [size] * (len(outputs) - 1) + [shape[axis] - size * (len(outputs) - 1)]
@@ -163,14 +167,16 @@ def pad(net: Translation, node: Operator) -> None:
     source = net.tensor(node)
     rank = len(net.build.shapes[source]) + 1
     pads, value = net.given(node, "pads", 1), net.given(node, "value", 2)
-    if node.attributes.get("mode", "constant") != "constant" or (value is not None and float(value.item()) != 0.0):
-        raise ValueError("must pad with zeros")
+    if (mode := node.attributes.get("mode", "constant")) != "constant":
+        raise ValueError(f"mode: must be constant, got {mode}")
+    if value is not None and (filler := number_of(value, "value")) != 0:
+        raise ValueError(f"value: must be 0, got {filler:g}")
     margins = [] if pads is None else [int(margin) for margin in pads]
     axes = net.given(node, "axes", 3)  # since opset 18: the axes that the margins belong to
     if axes is not None and len(margins) == 2 * len(axes):
         given, margins = margins, [0] * (2 * rank)
-        for place, axis in enumerate(axes.tolist()):
-            margins[axis % rank], margins[axis % rank + rank] = given[place], given[place + len(axes)]
+        for place, axis in enumerate(axis_of(axis, rank, "axes") for axis in axes.tolist()):
+            margins[axis], margins[axis + rank] = given[place], given[place + len(axes)]
     if len(margins) != 2 * rank or margins[0] or margins[rank] or min(margins) < 0 or max(margins) > 2**16:
         raise ValueError(f"pads: must be {2 * rank} numbers 0 … {2**16}, none on the batch axis, got {margins}")
     node_ = Pad(node.name, (source,), tuple(margins[1:rank]), tuple(margins[rank + 1 :]))
@@ -188,9 +194,12 @@ def cut(net: Translation, node: Operator) -> None:
     spans = [(0, size, 1) for size in shape]
     axes = np.arange(len(starts)) if axes is None else axes
     steps = np.ones(len(starts), int) if steps is None else steps
-    for start, end, axis, step in zip(starts.tolist(), ends.tolist(), axes.tolist(), steps.tolist(), strict=True):
-        place = axis % (len(shape) + 1) - 1
-        if place < 0 and (start, step) == (0, 1) and end >= 2**31 - 1:
+    places = [axis_of(axis, len(shape) + 1, "axes") - 1 for axis in axes.tolist()]
+    if len({len(starts), len(ends), len(places), len(steps)}) > 1 or len(set(places)) < len(places):
+        raise ValueError(f"starts, ends, axes and steps: must be as many, each axis once, got axes {axes.tolist()}")
+    for start, end, place, step in zip(starts.tolist(), ends.tolist(), places, steps.tolist(), strict=True):
+        whole = end >= 2**31 - 1 or 0 < net.batch <= end
+        if place < 0 and (start, step) == (0, 1) and whole:
             continue
         if place < 0:
             raise ValueError("must keep the batch axis whole")
@@ -238,7 +247,9 @@ def float_op(net: Translation, node: Operator) -> None:
         }
         if not 1 <= settings["size"] <= 2**16:
             raise ValueError(f"size: must be at least 1, got {settings['size']}")
-    elif get("axis", 1 if rank == 2 else -1) % rank != 1:
+        if settings["bias"] <= 0 or settings["alpha"] < 0:  # the power of what is negative is no number
+            raise ValueError(f"bias: must be above 0 and alpha not below, got {settings['bias']}, {settings['alpha']}")
+    elif axis_of(get("axis", 1 if rank == 2 else -1), rank) != 1:
         raise ValueError("axis: must be 1, the channels")
     elif any(size > 1 for size in net.build.shapes[source][1:]):  # before opset 13 it meant all of them together
         raise ValueError(f"must be of one value a channel, got a map of {net.build.shapes[source]}")

@@ -49,6 +49,20 @@ class Translation:
         return None
 
 
+def axis_of(axis: int, rank: int, what: str = "axis") -> int:
+    """Return an axis, counted from the front. Raises ValueError for one that a tensor of that rank does not have."""
+    if not -rank <= axis < rank:
+        raise ValueError(f"{what}: must be {-rank} … {rank - 1}, got {axis}")
+    return axis % rank
+
+
+def number_of(value: NDArray[Any], what: str) -> float:
+    """Return the one number of a constant."""
+    if value.size != 1:
+        raise ValueError(f"{what}: must be one number, got the shape {list(value.shape)}")
+    return float(value.item())
+
+
 def window_of(node: Operator, size: tuple[int, ...], kernel: tuple[int, int]) -> dict[str, Any]:
     """Return stride, dilation and padding (top, left, bottom, right) as numbers."""
     get = node.attributes.get
