@@ -1,5 +1,6 @@
 """Random networks of all operators: float path against onnxruntime, codes against plain integers, engine by engine."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,16 @@ import pytest
 from graph_cases import helper, save
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
+from test_lane_trace import BATCH, arch, counted
 
-from logaccel import WorkloadError, load_arch
+from logaccel import ConfigError, WorkloadError, load_arch, simulate
 from logaccel.evaluation import GraphRun, calibrate
+from logaccel.memory.access_trace import KINDS
 from logaccel.model.model import Model
 from logaccel.model.onnx_import import load_onnx
 from logaccel.model.reference import run_float
+from logaccel.report.access_trace import access_tables
+from logaccel.report.run_order import chosen_steps
 from logaccel.workload.graph import FloatOp
 
 ort = pytest.importorskip("onnxruntime")
@@ -231,6 +236,38 @@ def test_many_codes_are_those_of_plain_integers(
     engine: dict[str, str], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     check_codes(data, tmp_path_factory.getbasetemp(), **engine)
+
+
+@pytest.mark.slow
+@given(data=st.data(), dataflow=st.sampled_from(["os", "ws", "is"]), bytes_each=st.tuples(*[st.integers(60, 900)] * 2))
+@settings(max_examples=500, deadline=None)
+def test_random_graphs_are_traced_whole(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, dataflow: str, bytes_each: tuple[int, int]
+) -> None:
+    """Any operators in any order: all bits of the report, each within its cycles, in places that exist."""
+    network = grown(data, tmp_path_factory.getbasetemp(), data.draw(st.integers(4, 9)), quantized=False)[1].graph
+    ports, stay = data.draw(st.sampled_from([None, 5, 13])), data.draw(st.booleans())
+    own = {"ofmap": {"bytes": bytes_each[1], "port_bits": ports}, "handover": stay}
+    try:
+        result = simulate(network, arch(bytes_each[0], **own).replace(dataflow=dataflow), batch=BATCH)
+    except ConfigError:
+        reject()  # fits no scratchpad
+    spans: dict[str, tuple[int, int]] = {}
+    for item, start in chosen_steps(result):
+        spans[item.name] = spans.get(item.name, (start, 0))[0], start + item.total_cycles
+    found: Counter[tuple[str, str, str]] = Counter()
+    memory = result.arch.memory
+    assert memory is not None
+    for table in access_tables(result):
+        start, end = spans[table.layer]
+        assert table.rows.cycle.min() >= start and table.rows.cycle.max() < end
+        if table.level != "dram":
+            each = table.bits // table.rows.words
+            size = 8 * memory.capacity_bytes[table.level]
+            assert (table.address >= 0).all() and ((table.address + table.rows.words) * each <= size).all()
+        for kind, bits in zip(table.rows.kind.tolist(), table.bits.tolist(), strict=True):
+            found[table.layer, table.level, KINDS[kind].access] += bits
+    assert found == +counted(result)
 
 
 def test_random_graphs_hold_every_operator(tmp_path: Path) -> None:
