@@ -115,6 +115,11 @@ def test_capture_refuses_without_writing(folder: Path, command: Commands) -> Non
         code, said, error = command("trace", "capture", folder / "net.onnx", folder / images, "-o", folder / "made.npz")
         assert (code, said) == (2, "") and error.startswith(f"error: {folder / message}"), error
     assert not (folder / "made.npz").exists()
+    before = (folder / "images.npy").read_bytes()
+    target = folder / "." / "images.npy"
+    code, said, error = command("trace", "capture", folder / "net.onnx", folder / "images.npy", "-o", target)
+    assert (code, said) == (2, "") and "images.npy: is read by this command or written twice" in error
+    assert (folder / "images.npy").read_bytes() == before
 
 
 def test_evaluate_prints_what_the_library_returns(folder: Path, command: Commands) -> None:
@@ -123,7 +128,8 @@ def test_evaluate_prints_what_the_library_returns(folder: Path, command: Command
     model, arch = load_onnx(files[0]), load_arch("shift_4b_16x16")
     images, labels = np.load(files[1]), np.load(files[2])
     wanted = evaluate(GraphRun(model, arch, calibrate(model, arch, images)), images, labels).to_dict()
-    assert code == 0 and json.loads(said) == wanted
+    own = "shift_4b_16x16, least_squares on 10 images of those evaluated"
+    assert code == 0 and json.loads(said) == wanted | {"formats_origin": own}
     logits = ort.InferenceSession(str(files[0])).run(None, {"x": images})[0]
     assert wanted["float_top1"] == (logits.argmax(axis=1) == labels).mean()
     code, said, _ = command(
@@ -134,7 +140,7 @@ def test_evaluate_prints_what_the_library_returns(folder: Path, command: Command
     for one, other in zip(again.pop("nodes"), wanted.pop("nodes"), strict=True):
         # Sums over images are those of batches, whose order of addition differs.
         assert one.pop("snr_db") == pytest.approx(other.pop("snr_db"), rel=1e-6) and one == other
-    assert again == wanted
+    assert again == wanted | {"formats_origin": "shift_4b_16x16, from f.yaml"}
     code, said, _ = command("evaluate", *files)
     assert code == 0 and "10 images" in said and "float" in said and "/second/Conv" in said and "difference" in said
     row = next(line for line in said.splitlines() if line.startswith("top-1  "))
@@ -157,7 +163,7 @@ def test_a_result_names_version_configuration_formats_and_prices(folder: Path, c
     assert tree["architecture"] == json.loads(json.dumps(arch.model_dump()))
     assert tree["cost"]["profile"] == arch.cost_profile and tree["cost_of_memory"]["profile"] == arch.cost_profile
     text = (folder / "f.yaml").read_text()
-    origin = f"# logaccel {logaccel.__version__}: shift_4b_16x16_memory, least_squares on 10 images"
+    origin = f"# logaccel {logaccel.__version__}: {arch.name}, least_squares on 10 images of those evaluated"
     assert text.splitlines()[0] == origin
     assert tree["formats"] == {key: value for key, value in yaml.safe_load(text).items() if key != "network"}
     # An array without a network between its layers is smaller; scratchpads are in the area of the system alone.
@@ -259,6 +265,7 @@ def test_evaluate_refuses_wrong_files(folder: Path, command: Commands) -> None:
         (folder / name).write_text("hello\n")
     (folder / "twice.yaml").write_text("network: a\nnetwork: b\n")
     model, images, labels = (folder / name for name in ("net.onnx", "images.npy", "labels.npy"))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
     for arguments, message in (
         ((model, folder / "shape.npy"), "shape.npy: must have the shape [N, 4, 9, 8], got [2, 4, 9, 7]"),
         ((model, folder / "nan.npy"), "nan.npy: must be finite in float32, got nan in image 35"),
@@ -282,11 +289,17 @@ def test_evaluate_refuses_wrong_files(folder: Path, command: Commands) -> None:
             "twice.yaml: not valid YAML: line 2: key 'network' is ",
         ),
         ((model, images, labels, "-o", folder / "no" / "r.json"), "no/r.json: no such folder: "),
+        ((model, images, labels, "-o", images), "images.npy: is read by this command or written twice; "),
+        ((model, images, labels, "--save-formats", model), "net.onnx: is read by this command or written twice; "),
+        ((model, images, "--state", "s.json", "-o", "s.json"), "s.json: is read by this command or written twice; "),
+        ((model, images, folder / "few.npy", "--save-formats", folder / "made.yaml"), "few.npy: must have the shape "),
         ((model, images, labels, "--calibration", folder / "shape.npy"), "shape.npy: must have the shape "),
     ):
         code, said, error = command("evaluate", *arguments)
-        assert (code, said) == (2, "") and error.startswith(f"error: {folder}/{message}"), error
+        assert (code, said) == (2, "") and error.replace(f"{folder}/", "").startswith(f"error: {message}"), error
         assert len(error.splitlines()) == 1
+    # Labels are looked at before formats are chosen and written.
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 @pytest.mark.parametrize("with_memory", [False, True])
@@ -356,18 +369,24 @@ def test_calibrate_writes_what_evaluate_takes(folder: Path, command: Commands) -
     chosen = calibrate(network, arch, values, wanted)
     assert load_formats(formats) == chosen
     code, said, _ = command("evaluate", model, images, "--json", "--formats", formats)
-    assert code == 0 and json.loads(said) == evaluate(GraphRun(network, arch, chosen), values).to_dict()
+    result = evaluate(GraphRun(network, arch, chosen), values).to_dict()
+    assert code == 0 and json.loads(said) == result | {"formats_origin": "shift_4b_16x16, from f.yaml"}
     assert json.loads(said)["notes"][1:] == [
         "powers of two by ofmap channel need post.channel_shift_bits, which shift_4b_16x16 leaves out: its lanes "
         "have 4 here, and area and energy hold them"
     ]
     code, other, _ = command("evaluate", model, images, "--json", *how, "--correct-bias")
-    assert code == 0 and other == said
+    assert code == 0 and json.loads(other) == result | {"formats_origin": json.loads(other)["formats_origin"]}
     for arguments, message in (
         (
             ("evaluate", model, images, "--formats", formats, "--correct-bias"),
             f"--formats {formats}: holds what a calib",
         ),
+        (
+            ("evaluate", model, images, "--formats", formats, "--calibration", images),
+            f"--formats {formats}: holds what a calib",
+        ),
+        (("calibrate", model, images, "-o", model), f"{model}: is read by this command or written twice"),
         (("calibrate", model, images, "-o", formats, "--method", "best"), "calibration: method must be one of max, "),
         (
             ("calibrate", model, images, "-o", formats, "--weight-bits", 1),

@@ -8,7 +8,7 @@ import typer
 from logaccel.cli.app import app
 from logaccel.cli.inputs import is_graph, load_architectures, load_workload
 from logaccel.cli.options import SetOption
-from logaccel.cli.output import check_folder
+from logaccel.cli.output import check_apart, check_folder
 
 
 @app.command("map")
@@ -31,6 +31,7 @@ def map_command(
 
     if json_file is not None:
         check_folder(json_file)
+        check_apart([json_file], (workload, arch))
     is_trace = workload.endswith(".npz")
     loaded = load_workload(Path(workload) if is_trace else None, None if is_trace else workload, batch)
     images = batch if is_graph(workload) else None

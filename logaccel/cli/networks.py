@@ -26,7 +26,7 @@ from logaccel.cli.options import (
     SetOption,
     WeightBitsOption,
 )
-from logaccel.cli.output import calibrating, check_folder, check_targets, emit, interruptible, progress
+from logaccel.cli.output import calibrating, check_apart, check_folder, check_targets, emit, interruptible, progress
 from logaccel.errors import ConfigError
 
 CALIBRATION_IMAGES = 16
@@ -73,7 +73,9 @@ def evaluate(
 ) -> None:
     """Run a trained network on the simulated machine: accuracy, agreement, cycles and energy per image."""
     from logaccel import evaluation
+    from logaccel.evaluation.evaluate import check_labels
     from logaccel.evaluation.formats import check_image_array, check_images
+    from logaccel.evaluation.run import check_engine
     from logaccel.model.onnx_import import load_onnx
     from logaccel.report.evaluation import evaluation_csv, evaluation_renderables
 
@@ -81,16 +83,20 @@ def evaluate(
     for path in (save_formats, state):
         if path is not None:
             check_folder(path)
+    check_apart((output, save_formats, state), (model, images, labels, arch, calibration, formats))
+    check_engine(engine, backend)
     accelerator, network, data = load_architectures([arch], settings)[0], load_onnx(model), open_array(images)
-    shape = network.graph.input_shape
+    shape, classes = network.graph.input_shape, None if labels is None else open_array(labels)
+    check_image_array(data, shape, str(images))
+    if classes is not None:
+        check_labels(classes, len(data), network.graph)
     choices = method, percentile, channel_scales, weight_bits, activation_bits, correct_bias
     wanted = evaluation.Calibration(*choices)  # type: ignore[arg-type]
     if formats is not None:
-        if wanted != evaluation.Calibration():
+        if wanted != evaluation.Calibration() or calibration is not None:
             raise ConfigError(f"--formats {formats}: holds what a calibration chose; leave out how to calibrate")
         chosen, origin = evaluation.load_formats(formats), f"{accelerator.name}, from {formats.name}"
     else:
-        check_image_array(data, shape, str(images))
         samples = data[:CALIBRATION_IMAGES] if calibration is None else open_array(calibration)
         samples = check_images(samples, shape, str(images if calibration is None else calibration))
         with calibrating():
@@ -102,8 +108,7 @@ def evaluate(
         evaluation.save_formats(chosen, network.name, save_formats, origin)
     with interruptible(state), progress() as report:
         result = evaluation.evaluate(
-            run, data, None if labels is None else open_array(labels), batch=batch, float_network=compare,
-            state=state,
+            run, data, classes, batch=batch, float_network=compare, state=state,
             progress=lambda done, total: report(done / total, f"{done} of {total} images"),
         )  # fmt: skip
     result = replace(result, formats_origin=origin)
@@ -130,6 +135,7 @@ def calibrate(
     from logaccel.model.onnx_import import load_onnx
 
     check_folder(output)
+    check_apart([output], (model, images, arch))
     choices = method, percentile, channel_scales, weight_bits, activation_bits, correct_bias
     wanted = evaluation.Calibration(*choices)  # type: ignore[arg-type]
     accelerator, network = load_architectures([arch], settings)[0], load_onnx(model)

@@ -3,7 +3,7 @@
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,17 @@ def check_targets(as_json: bool, as_csv: bool, output: Path | None, plot: Path |
         from logaccel.report.plots import check_suffix
 
         check_suffix(plot)
+
+
+def check_apart(targets: Iterable[Path | None], sources: Iterable[Path | str | None]) -> None:
+    """Refuse to write over a file that the command reads, and to write two things into one."""
+    taken = {Path(source).resolve() for source in sources if source is not None and Path(source).exists()}
+    for path in targets:
+        if path is None:
+            continue
+        if path.resolve() in taken:
+            raise ConfigError(f"{path}: is read by this command or written twice; give another file to write")
+        taken.add(path.resolve())
 
 
 def check_folder(path: Path) -> None:

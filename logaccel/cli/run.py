@@ -30,7 +30,7 @@ from logaccel.cli.options import (
     TraceFormatOption,
     TraceOption,
 )
-from logaccel.cli.output import check_folder, check_targets, emit, interruptible, progress, save_plot
+from logaccel.cli.output import check_apart, check_folder, check_targets, emit, interruptible, progress, save_plot
 from logaccel.cli.recordings import Recordings
 from logaccel.errors import ConfigError
 
@@ -76,6 +76,8 @@ def simulate(
     drawing = None if plot is None else Drawing.of(plot)
     check_targets(as_json, as_csv, output, None if drawing is None else drawing.path)
     recordings = Recordings(timeline, gantt, access_trace, trace_format, layer)
+    targets = (output, None if drawing is None else drawing.path, timeline, gantt, waveform)
+    check_apart(targets, (trace, network, arch))
     _check_waveform(waveform, layer if not recordings.asked else None, fold, engine, network)
     workload, accelerator = load_workload(trace, network, batch), load_architectures([arch], settings)[0]
     recordings.check(accelerator)
@@ -122,6 +124,7 @@ def compare(
     from logaccel.comparison import compare as run
 
     check_targets(as_json, as_csv, output, plot)
+    check_apart((output, plot, keep), (trace, network, *(archs or ())))
     workload = load_workload(trace, network, batch)
     accelerators = load_architectures(archs or list(STANDARD_ARCHITECTURES), settings)
     with interruptible(keep), progress() as report:

@@ -8,7 +8,7 @@ import typer
 from logaccel.cli.app import trace_app
 from logaccel.cli.inputs import open_array
 from logaccel.cli.options import JsonOption
-from logaccel.cli.output import check_folder, print_json, print_tables, progress
+from logaccel.cli.output import check_apart, check_folder, print_json, print_tables, progress
 
 
 @trace_app.command("synth")
@@ -24,6 +24,7 @@ def trace_synth(
     from logaccel.workload import load_network
 
     check_folder(output)
+    check_apart([output], [network])
     drawn = synthesize_trace(load_network(network, batch), seed=seed, zero_share=zero_share)
     save_trace(drawn, output)
     typer.echo(f"{output}: {drawn.name}, {len(drawn.layers)} layers, batch {drawn.batch}, seed {seed}")
@@ -64,6 +65,7 @@ def trace_capture(
     from logaccel.trace import save_trace
 
     check_folder(output)
+    check_apart([output], (model, images, labels))
     network, data = load_onnx(model), open_array(images)
     classes = None if labels is None else open_array(labels)
     check_image_array(data, network.graph.input_shape, str(images))

@@ -8,7 +8,7 @@ import typer
 from logaccel.cli.app import app
 from logaccel.cli.inputs import load_architectures
 from logaccel.cli.options import CsvOption, JsonOption, OutputOption, PlotOption, SetOption
-from logaccel.cli.output import check_targets, emit, save_plot
+from logaccel.cli.output import check_apart, check_targets, emit, save_plot
 from logaccel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def weights(
     from logaccel.weights import DEFAULT_BITS, weight_statistics
 
     check_targets(as_json, as_csv, output, plot)
+    check_apart((output, plot), (source, arch))
     if settings and arch is None:
         raise ConfigError("--set: goes with --arch")
     accelerator = None if arch is None else load_architectures([arch], settings)[0]

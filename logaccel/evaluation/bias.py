@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from logaccel.arch import Architecture
 from logaccel.engine import fold_level
 from logaccel.engine.post import bias_words
+from logaccel.errors import TraceError
 from logaccel.evaluation.formats import GraphFormats
 from logaccel.evaluation.lane import words_of
 from logaccel.evaluation.run import GraphRun
@@ -45,7 +46,10 @@ def corrected_biases(
             job = run.job(node, inputs[0])
             psum = fold_level.run_layer(job, "blas").psum
             own, scales = run.stored[node.name], formats.scales.get(node.name)
-            words = psum.mean(axis=0) + bias_words(own.bias, job.datapath.lsb_exponent)
+            try:
+                words = psum.mean(axis=0) + bias_words(own.bias, job.datapath.lsb_exponent)
+            except TraceError as error:
+                raise TraceError(f"{node.name}: {error}") from None
             found = np.ldexp(words, job.datapath.lsb_exponent - np.array(scales or 0))
             for name, codes in zip(node.inputs[1:], inputs[1:], strict=True):
                 residual, lsb = words_of(codes, formats.tensors[name])

@@ -25,6 +25,7 @@ from logaccel.metrics import error_powers
 from logaccel.result import SCHEMA_VERSION, write_whole
 from logaccel.schedule.activity import count_activity
 from logaccel.trace import Tensor
+from logaccel.workload.graph import Graph
 
 STATE_VERSION = 2
 IMAGES_AT_A_TIME = 64  # in memory while they are checked and hashed
@@ -185,10 +186,9 @@ def evaluate(
     if batch < 1:
         raise ConfigError(f"batch: must be at least 1, got {batch}")
     graph = run.model.graph
-    classes = int(np.prod(graph.shapes[graph.output]))
     check_image_array(np.asarray(images), graph.input_shape, _subject(images, "images"))
     if labels is not None:
-        labels = _checked_labels(labels, len(images), classes, _subject(labels, "labels"))
+        labels = check_labels(labels, len(images), graph)
     key = _fingerprint(run, images, labels, float_network)
     reference = FloatNetwork(run.model) if float_network else None
     sums = _resumed(state, key, len(images))
@@ -299,8 +299,10 @@ def _subject(array: NDArray[Any], what: str) -> str:
     return str(getattr(array, "filename", None) or what)
 
 
-def _checked_labels(labels: NDArray[Any], images: int, classes: int, subject: str) -> NDArray[np.int64]:
-    values = np.asarray(labels)
+def check_labels(labels: NDArray[Any], images: int, graph: Graph) -> NDArray[np.int64]:
+    """Return labels[N] as int64. Raises TraceError that names the file of a memory-mapped array."""
+    values, subject = np.asarray(labels), _subject(labels, "labels")
+    classes = int(np.prod(graph.shapes[graph.output]))
     if values.dtype.kind not in "iu":
         raise TraceError(f"{subject}: must hold integers, got {values.dtype}")
     if values.shape != (images,):

@@ -64,6 +64,14 @@ class NodeRun:
     saturated: int
 
 
+def check_engine(engine: str, backend: str) -> None:
+    """Raise ConfigError for a name that is none."""
+    if engine not in ("fold", "register"):
+        raise ConfigError(f"engine: must be fold or register, got {engine!r}")
+    if backend not in ("kernel", "blas"):
+        raise ConfigError(f"backend: must be kernel or blas, got {backend!r}")
+
+
 class GraphRun:
     """A model on an architecture, ready for batches: filters are encoded once.
 
@@ -76,10 +84,7 @@ class GraphRun:
         """Check that formats fit. Raises ConfigError, one line for every problem."""
         given, arch = arch, formats.architecture(arch)
         check_formats(formats, model.graph, arch)
-        if engine not in ("fold", "register"):
-            raise ConfigError(f"engine: must be fold or register, got {engine!r}")
-        if backend not in ("kernel", "blas"):
-            raise ConfigError(f"backend: must be kernel or blas, got {backend!r}")
+        check_engine(engine, backend)
         self.model, self.arch, self.formats, self.engine = rescaled(model, formats.next_scales), arch, formats, engine
         self.lanes_widened = given.post != arch.post
         layers = model.graph.layers
