@@ -26,9 +26,11 @@ def run_graph(run: Any, images: np.ndarray) -> dict[str, np.ndarray]:
         own = formats.tensors[node.name]
         if isinstance(node, LayerNode):
             parameters = model.parameters[node.name]
-            taps = _each(parameters.filter, lambda value, f=formats.filters[node.name]: oracle.encode(float(value), f))
+            scales = formats.scales.get(node.name, (0,) * len(parameters.bias))
+            stored = np.array([taps * 2.0**scale for taps, scale in zip(parameters.filter, scales, strict=True)])
+            taps = _each(stored, lambda value, f=formats.filters[node.name]: oracle.encode(float(value), f))
             operands = [(taps, formats.filters[node.name], parameters.bias), *zip(inputs, sources, strict=True)]
-            codes[node.name] = layer(node, run.archs[node.name], operands, own)
+            codes[node.name] = layer(node, run.archs[node.name], operands, (own, scales))
         else:
             codes[node.name] = other(node, inputs, [*sources, own], run.arch.post.round_bits)
     return codes
@@ -53,17 +55,21 @@ def encoded(value: Fraction, number_format: Format, round_bits: int) -> int:
     return oracle.hardware_encode(value.numerator, lsb, number_format, round_bits)
 
 
-def layer(node: LayerNode, arch: Any, operands: list[Any], own: Format) -> np.ndarray:
-    """Return the ofmap's codes; operands: filters with format and bias, ifmap, perhaps a residual."""
+def layer(node: LayerNode, arch: Any, operands: list[Any], lane: tuple[Format, tuple[int, ...]]) -> np.ndarray:
+    """Return the ofmap's codes; operands: filters with format and bias, ifmap, perhaps a residual.
+
+    lane: the ofmap's format, and by how many powers of two the LSB of each channel's psum is finer.
+    """
     (taps, weight, bias), (ifmap, source), *residual = operands
+    own, scales = lane
     sums = oracle.run_layer(node.layer, arch.pe, source, weight, ifmap.tolist(), taps.tolist())
-    lsb = oracle.power_of_two(arch.pe.datapath(source, weight).lsb_exponent)
+    lsbs = [oracle.power_of_two(arch.pe.datapath(source, weight).lsb_exponent - scale) for scale in scales]
     ofmap = np.empty(node.layer.ofmap_shape(len(ifmap)), object)
     pixels = [(n, p, q) for n in range(len(ifmap)) for p, q in np.ndindex(*node.layer.out_size)]
     for (n, p, q), row in zip(pixels, sums.psum, strict=True):
         for m, psum in enumerate(row):
             place = (n, m) if node.layer.kind == "fc" else (n, m, p, q)
-            total = (psum + oracle.round_away(Fraction(float(bias[m])) / lsb)) * lsb
+            total = (psum + oracle.round_away(Fraction(float(bias[m])) / lsbs[m])) * lsbs[m]
             for added, added_format in residual:
                 total += word(added[place], added_format)
             ofmap[place] = encoded(max(total, Fraction(0)) if node.layer.relu else total, own, arch.post.round_bits)

@@ -230,7 +230,7 @@ def test_decoded_words_are_the_values_of_the_codes(word: LinearWord | LogWord) -
 
 
 def test_residual_goes_to_the_finer_lsb() -> None:
-    psum, bias, residual = np.array([[5]]), np.array([1.0], np.float32), np.array([[3]])
+    psum, bias, residual = np.array([[5]]), np.array([1]), np.array([[3]])
     assert [
         int(part) if np.isscalar(part) else part.tolist() for part in add_residual("n", (psum, 1), bias, (residual, -1))
     ] == [[[27]], -1]

@@ -4,8 +4,8 @@ import numpy as np
 import oracle
 import pytest
 
-from logaccel.engine.post import bias_words, descaled, post_process
-from logaccel.errors import ConfigError, TraceError
+from logaccel.engine.post import bias_words, channels_by_scale, post_process
+from logaccel.errors import TraceError
 from logaccel.formats import LinearWord, LogWord
 
 WORDS = [
@@ -33,24 +33,10 @@ def test_every_channel_has_its_own_bias(word: LinearWord | LogWord, relu: bool, 
         assert codes.dtype == fmt.code_dtype and codes.tolist() == expected
 
 
-@pytest.mark.parametrize("word", WORDS, ids=str)
-@pytest.mark.parametrize("relu", [False, True])
-def test_a_channel_may_have_its_own_lsb(word: LinearWord | LogWord, relu: bool) -> None:
-    """Psum and bias of channel m count LSBs 2^s[m] finer: what one shift to the finest of them gives."""
-    rng = np.random.default_rng(4)
-    psum = (rng.standard_normal((57, 5)) * 2.0 ** rng.integers(0, 40, (57, 5))).astype(np.int64)
-    bias, scales = rng.standard_normal(5), [3, 0, 15, 1, 0]
-    fmt = word.at(2, not relu)
-    for lsb in (-30, -11, 3):
-        words, fine = descaled("layer", psum, lsb, bias, scales)
-        codes = post_process(words, fine, np.zeros(5), relu, fmt, 8)
-        assert codes.tolist() == [
-            [
-                oracle.post_process(int(p), lsb - s, float(b) * 2.0**-s, relu, fmt, 8)
-                for p, b, s in zip(row, bias, scales, strict=True)
-            ]
-            for row in psum
-        ]
+def test_channels_are_taken_by_their_scale() -> None:
+    assert list(channels_by_scale(None)) == [(0, slice(None))]
+    found = [(scale, m.tolist()) for scale, m in channels_by_scale((3, 0, 15, 0)) if not isinstance(m, slice)]
+    assert found == [(0, [1, 3]), (3, [0]), (15, [2])]
 
 
 def test_wide_layers_are_cut_into_tiles() -> None:
@@ -90,11 +76,3 @@ def test_the_widest_bias() -> None:
 def test_a_bias_too_wide_is_refused(bias: list[float], lsb: int, message: str) -> None:
     with pytest.raises(TraceError, match=f"^{message}$"):
         post_process(np.zeros((1, len(bias)), np.int64), lsb, np.array(bias), True, LogWord(bits=4).at(0, False), 8)
-
-
-def test_a_shift_beyond_the_widest_word_is_refused() -> None:
-    psum = np.array([[2**50, 1]])
-    words, lsb = descaled("n", psum, -3, np.array([1.0, 1.0], np.float32), (0, 9))
-    assert words.tolist() == [[(2**50 + 8) << 9, 9]] and lsb == -12
-    with pytest.raises(ConfigError, match="n: a psum may need 62 bits after its shift, must be below 62"):
-        descaled("n", psum, -3, np.zeros(2, np.float32), (0, 10))

@@ -1,7 +1,7 @@
 """Random networks of all operators: float path against onnxruntime, codes against plain integers, engine by engine."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +216,13 @@ def check_codes(data: st.DataObject, folder: Path, **engine: str) -> None:
     _, model, images = grown(data, folder, data.draw(st.integers(0, 6)), quantized=True)
     arch = load_arch(data.draw(st.sampled_from(ARCHS)))
     arch = arch.replace(**{"post.round_bits": data.draw(st.sampled_from([2, 8]))})
-    run = GraphRun(model, arch, calibrate(model, arch, images), **engine)
+    formats = calibrate(model, arch, images)
+    if data.draw(st.booleans()):  # any powers of two will do; some saturate weights
+        rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+        names = [node.name for node in model.graph.layer_nodes]
+        scales = {name: tuple(rng.integers(0, 8, len(model.parameters[name].bias)).tolist()) for name in names}
+        formats = replace(formats, scales=scales)
+    run = GraphRun(model, arch, formats, **engine)
     wanted = graph_oracle.run_graph(run, images)
     for done in run.run(images):
         assert done.codes.tolist() == wanted[done.node.name].tolist(), done.node

@@ -1,17 +1,15 @@
 """The lane below each column of the array: bias, ReLU and the encoder into the next layer's format."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from logaccel.errors import ConfigError, TraceError
+from logaccel.errors import TraceError
 from logaccel.formats import Format
 from logaccel.formats.encode import Codes, Values
 from logaccel.formats.hardware import encode_accumulators
 from logaccel.pe import WORD_LIMIT_BITS
-
-Words = NDArray[np.int64]
 
 
 def post_process(
@@ -45,18 +43,11 @@ def bias_words(bias: Values, lsb_exponent: int) -> NDArray[np.int64]:
     return words.astype(np.int64)
 
 
-def descaled(place: str, psum: Words, lsb: int, bias: Values, scales: Sequence[int]) -> tuple[Words, int]:
-    """Return psum[pixel, m] + bias[m] in the finest of the channels' LSBs, and that LSB's exponent.
-
-    Weights and bias of channel m are 2^scales[m] times the trained ones, so an LSB of its psum is 2^(lsb − scales[m]);
-    the bias is rounded to it. Raises ConfigError where a shifted word would pass the widest.
-    """
-    finest = max(scales)
-    shifts = finest - np.array(scales, np.int64)
-    words = psum + bias_words(bias, lsb)
-    widest = int(np.abs(words).max(initial=0)).bit_length() + int(shifts.max())
-    if widest >= WORD_LIMIT_BITS - 1:
-        raise ConfigError(
-            f"{place}: a psum may need {widest + 1} bits after its shift, must be below {WORD_LIMIT_BITS}"
-        )
-    return words << shifts, lsb - finest
+def channels_by_scale(scales: Sequence[int] | None) -> Iterator[tuple[int, slice | NDArray[np.int64]]]:
+    """Yield each s with the channels m whose psum and bias count LSBs 2^s finer than the layer's; None: 0 with all."""
+    if scales is None:
+        yield 0, slice(None)
+        return
+    found = np.array(scales, np.int64)
+    for scale in np.unique(found).tolist():
+        yield scale, np.flatnonzero(found == scale)

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logaccel.engine.factors import codes_of
-from logaccel.engine.post import bias_words
 from logaccel.errors import ConfigError
 from logaccel.formats import Format, LinearFormat
 from logaccel.formats.encode import Codes, encode
@@ -18,7 +17,6 @@ from logaccel.formats.hardware import encode_accumulators
 from logaccel.formats.thresholds import root_constants
 from logaccel.model.reference import largest_of_pool, move, pool_counts, sums_of_pool
 from logaccel.pe import WORD_LIMIT_BITS
-from logaccel.trace import Tensor
 from logaccel.workload.graph import Add, Clip, Concat, Node, Pool
 
 Words = NDArray[np.int64]
@@ -67,10 +65,10 @@ def aligned(place: str, *terms: tuple[Words, int]) -> tuple[list[Words], int]:
     return [words << (exponent - lsb) for words, exponent in terms], lsb
 
 
-def add_residual(place: str, psum: tuple[Words, int], bias: Tensor, residual: tuple[Words, int]) -> tuple[Words, int]:
-    """Return psum[pixel, m] + bias[m] (rounded to the psum's LSB) + residual[pixel, m] and the finer LSB's exponent."""
+def add_residual(place: str, psum: tuple[Words, int], bias: Words, residual: tuple[Words, int]) -> tuple[Words, int]:
+    """Return psum[pixel, m] + bias[m] (in its LSBs) + residual[pixel, m] and the finer LSB's exponent."""
     words, exponent = psum
-    (left, right), lsb = aligned(place, (words + bias_words(bias, exponent), exponent), residual)
+    (left, right), lsb = aligned(place, (words + bias, exponent), residual)
     return left + right, lsb
 
 

@@ -20,7 +20,7 @@ from logaccel.engine.direct import DirectLayer, LaneSpec, direct_layer
 from logaccel.engine.factors import codes_of
 from logaccel.engine.job import LayerJob, LayerRun
 from logaccel.engine.kernels_lane import count_ends
-from logaccel.engine.post import descaled, post_process
+from logaccel.engine.post import bias_words, channels_by_scale
 from logaccel.engine.uses import count_live_products, weights_met
 from logaccel.errors import ConfigError, TraceError
 from logaccel.evaluation.channels import stored_parameters
@@ -203,21 +203,23 @@ class GraphRun:
 
     def lane(self, node: LayerNode, psum: Words, inputs: list[Codes]) -> Codes:
         """Return a layer's codes from psum[pixel, m]: bias, residual, ReLU, encoder, each at the LSB of its channel."""
-        layer, own, bias = node.layer, self.formats.tensors[node.name], self.stored[node.name].bias
+        layer, own = node.layer, self.formats.tensors[node.name]
         bits, lsb = self.arch.post.round_bits, self.datapath(node).lsb_exponent
-        scales = self.formats.scales.get(node.name)
         try:
-            if scales is not None:
-                psum, lsb = descaled(node.name, psum, lsb, bias, scales)
-                bias = np.zeros_like(bias)
-            if len(inputs) == 1:
-                codes = post_process(psum, lsb, bias, layer.relu, own, bits)
-            else:
-                words, residual_lsb = words_of(inputs[1], self.formats.tensors[node.inputs[1]])
-                sums, lsb = add_residual(node.name, (psum, lsb), bias, (_as_pixels(words, layer), residual_lsb))
-                codes = encode_accumulators(sums, lsb, own, bits, relu=layer.relu)
+            bias = bias_words(self.stored[node.name].bias, lsb)
         except TraceError as error:
             raise TraceError(f"{node.name}: {error}") from None
+        residual, residual_lsb = None, 0
+        if len(inputs) > 1:
+            words, residual_lsb = words_of(inputs[1], self.formats.tensors[node.inputs[1]])
+            residual = _as_pixels(words, layer)
+        codes = np.empty(psum.shape, own.code_dtype)
+        for scale, m in channels_by_scale(self.formats.scales.get(node.name)):
+            sums, fine, addend = psum[:, m], lsb - scale, bias[m]
+            if residual is not None:
+                sums, fine = add_residual(node.name, (sums, fine), addend, (residual[:, m], residual_lsb))
+                addend = np.zeros_like(addend)
+            codes[:, m] = encode_accumulators(sums, fine, own, bits, addend, layer.relu)
         return _as_ofmap(codes, layer, len(inputs[0]))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from logaccel.arch import Architecture
 from logaccel.engine import fold_level
 from logaccel.engine.job import LayerJob
-from logaccel.engine.post import descaled, post_process
+from logaccel.engine.post import channels_by_scale, post_process
 from logaccel.errors import ConfigError
 from logaccel.formats import Format
 from logaccel.rtl import bench
@@ -60,11 +60,10 @@ class RtlLayer:
         run = fold_level.run_layer(self.job)
         lsb = self.job.datapath.lsb_exponent
         real = np.ldexp(self.bias.astype(np.float64), lsb)
-        sums, fine = run.psum, lsb
-        if self.scales is not None:
-            sums, fine = descaled(self.job.layer.name, run.psum, lsb, real, self.scales.tolist())
-            real = np.zeros_like(real)
-        codes = post_process(sums, fine, real, self.relu, self.output, self.arch.post.round_bits)
+        codes = np.empty(run.psum.shape, self.output.code_dtype)
+        for scale, m in channels_by_scale(None if self.scales is None else self.scales.tolist()):
+            bias, bits = np.ldexp(real[m], -scale), self.arch.post.round_bits
+            codes[:, m] = post_process(run.psum[:, m], lsb - scale, bias, self.relu, self.output, bits)
         stages = self.arch.post.stages
         psum = run.psum.astype(object)
         return RtlRun(psum, codes, psum_cycles(self.plan, stages), run.clipped, run.array_cycles + stages)

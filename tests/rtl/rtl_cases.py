@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from logaccel.arch import Architecture, PEArray
 from logaccel.arch.model import PostProcessing
 from logaccel.engine.job import LayerJob
-from logaccel.engine.post import descaled, post_process
+from logaccel.engine.post import channels_by_scale, post_process
 from logaccel.errors import LogaccelError
 from logaccel.formats import Format, LinearWord, LogWord
 from logaccel.pe import PE, DecodePE, LogsumPE, MultiplyPE, ShiftPE
@@ -84,9 +84,10 @@ def check_engine(case: Case, run_layer) -> None:
     assert got.total_cycles == want.array_cycles + case.arch.post.stages
     lsb = case.job.datapath.lsb_exponent
     real = np.ldexp(case.bias.astype(np.float64), lsb)
-    sums, lsb = descaled("case", want.psum, lsb, real, case.finer)
-    codes = post_process(sums, lsb, np.zeros(len(real)), case.layer.relu, case.output, case.arch.post.round_bits)
-    assert got.ofmap_codes.tolist() == codes.tolist()
+    for s, m in channels_by_scale(case.finer):
+        bias, bits = np.ldexp(real[m], -s), case.arch.post.round_bits
+        codes = post_process(want.psum[:, m], lsb - s, bias, case.layer.relu, case.output, bits)
+        assert got.ofmap_codes[:, m].tolist() == codes.tolist()
 
 
 def rectified(value: int, relu: bool) -> int:
