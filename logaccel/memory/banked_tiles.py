@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logaccel.arch import BankedDram
-from logaccel.dram import Clocks, load_device
+from logaccel.dram import load_device
 from logaccel.memory.banked import RowCounts, clock_ratio
+from logaccel.memory.banked_bound import BankedBound
 from logaccel.memory.loops import Elapsed, Runs, is_runs
 from logaccel.memory.parts import lay_out
 from logaccel.memory.tiles import Mapping, TiledLayer
@@ -25,6 +26,7 @@ class BankedTiles:
     def __init__(self, tiled: TiledLayer, dram: BankedDram) -> None:
         device = load_device(dram.device)
         self._tiled, self._clocks, self._ratio = tiled, device.clocks, clock_ratio(device, tiled.clock_mhz)
+        self._bound = BankedBound(self._clocks, self._ratio)
 
     def elapsed(self, mapping: Mapping, works: Runs[TileWork], most: int = NO_LIMIT) -> tuple[Elapsed, RowCounts]:
         """Return the array's cycles and what the device's rows met; beyond `most` cycles only that there are more."""
@@ -40,16 +42,21 @@ class BankedTiles:
     def _tiles(self, parts: Counts, of_tiles: Counts, work: Counts) -> Counts:
         """Return the tiles as the kernel takes them; work: of `_listed`."""
         where = np.where(work[:, :3] > 0, of_tiles, -1)
-        least = np.where(where >= 0, self._clocks.burst * least_bursts(parts, self._clocks)[where], 0)
-        unwritten = _after(least[:, 2]) + least[:, 2] + np.append(0, least[:-1, 2])  # it and the tile before wait
-        transfers = _after(least[:, 0] + least[:, 1]) + unwritten
-        channel = transfers * self._ratio.denominator // self._ratio.numerator
+        _, bits, times, stride, outer, _, images, _ = parts.T
+        loads = (outer * images * load for load in self._bound.runs(bits, times, stride, even=True))
+        clocks, openings = (_left(np.where(where >= 0, load[where], 0)) for load in loads)
+        least = clocks * self._ratio.denominator // self._ratio.numerator
+        channel = self._bound.with_refresh(least, openings)
         return np.column_stack((where, work[:, 3], channel, _after(work[:, 3]))).astype(np.int64)
 
 
-def least_bursts(parts: Counts, clocks: Clocks) -> Counts:
-    """Return how many bursts the runs of each part fill at least."""
-    return -(-parts[:, 1] // clocks.burst_bits) * parts[:, 2] * parts[:, 4] * parts[:, 6]
+def _left(loads: Counts) -> Counts:
+    """Return what is left to move after the read of each tile and the write-back of the second one before it.
+
+    loads: of ifmap, filters and ofmap, [tile, tensor].
+    """
+    reads, writes = loads[:, 0] + loads[:, 1], loads[:, 2]
+    return _after(reads) + _after(writes) + writes + np.append(0, writes[:-1])
 
 
 def _after(values: Counts) -> Counts:

@@ -97,12 +97,13 @@ class Space:
         self._ifmap = self.maps.ifmap_bits[:, None] * k
         self._filter = tiled.widths.filter_bits * taps * c[:, None] * k
         self._write = x[:, None] * c * (0 if tiled.ofmap_on_chip else tiled.widths.ofmap_bits)
-        if isinstance(dram, BankedBound):  # whole bursts, and rows to open
-            rounded = dram.as_bits(tiled, self.maps.kinds, c, k)
+        if isinstance(dram, BankedBound):  # clocks in place of bits: of whole bursts, and of rows to open
+            moved = self._ifmap > 0, self._filter > 0, self._write > 0
+            loads = dram.of_tiles(tiled, self.maps.kinds, c, k)
             self._ifmap, self._filter, self._write = (
-                np.where(plain > 0, bits, 0)
-                for plain, bits in zip((self._ifmap, self._filter, self._write), rounded, strict=True)
+                load.clocks * some for load, some in zip(loads, moved, strict=True)
             )
+            self._openings = tuple(load.openings * some for load, some in zip(loads, moved, strict=True))
 
     def mapping(self, index: int) -> Mapping:
         """Return a mapping by its place in the flattened space."""
@@ -162,14 +163,19 @@ class Space:
     @cached_property
     def dram_read_bits(self) -> tuple[Counts, Counts]:
         """Bits of ifmaps and of filters that all tiles read."""
+        ifmap = (self.maps.counts @ self.maps.ifmap_bits)[:, None, None, None] * self.tiled.group_channels[1]
+        filters = self.tiled.filter_bits(*self.tiled.group_channels)
+        ifmap_passes, filter_passes = self._passes
+        return ifmap * ifmap_passes, filters * filter_passes
+
+    @cached_property
+    def _passes(self) -> tuple[Counts, Counts]:
+        """How often all of an ifmap and all filters of a group are read, times the groups."""
         groups, maps, slices = self.tiled.layer.groups, self.maps.blocks[:, None, None, None], self.channels.blocks
         slices, deep = slices[:, None, None], (self.depths.blocks > 1)[:, None]
         pixels_outer = np.array([order == "pixels" for order in self.choices.orders])
-        ifmap = (self.maps.counts @ self.maps.ifmap_bits)[:, None, None, None] * self.tiled.group_channels[1]
-        filters = self.tiled.filter_bits(*self.tiled.group_channels)
-        ifmap_passes = np.where(deep | (~pixels_outer & (maps > 1)), slices, 1)
-        filter_passes = np.where(deep | (pixels_outer & (slices > 1)), maps, 1)
-        return groups * ifmap * ifmap_passes, groups * filters * filter_passes
+        ifmap = np.where(deep | (~pixels_outer & (maps > 1)), slices, 1)
+        return groups * ifmap, groups * np.where(deep | (pixels_outer & (slices > 1)), maps, 1)
 
     @cached_property
     def dram_write_bits(self) -> int:
@@ -201,8 +207,18 @@ class Space:
         channel = self._read_cycles + writes[:, :, None, None]
         ends, before_last = channel, channel - hidden
         if isinstance(self.dram, BankedBound):
-            ends, before_last = self.dram.with_refresh(ends), self.dram.with_refresh(before_last)
+            ends, before_last = (self.dram.with_refresh(cycles, self._all_openings) for cycles in (ends, before_last))
         return np.maximum(self.busy_cycles + opening + closing, np.maximum(ends, before_last + last_tile))
+
+    @property
+    def _all_openings(self) -> Counts:
+        """Rows that are opened, as far as the channel's cycles hold their precharges."""
+        maps, channels, depths = self.maps.counts, self.channels.counts, self.depths.counts
+        ifmap, filters, ofmap = self._openings
+        ifmap_passes, filter_passes = self._passes
+        read = (maps @ ifmap @ depths.T)[:, None, :, None] * ifmap_passes
+        read = read + (channels @ filters @ depths.T)[..., None] * filter_passes
+        return read + self.tiled.layer.groups * (maps @ ofmap @ channels.T)[:, :, None, None]
 
     @cached_property
     def _read_cycles(self) -> Counts:
@@ -240,7 +256,10 @@ class Space:
         return (channels @ by_map) @ depths.T
 
     def _time(self, bits: Counts, read: bool = False) -> Counts:
-        """Return the channel's cycles for transfers, as logaccel.memory.timing.transfer_cycles does for one."""
+        """Return the channel's cycles for transfers, as logaccel.memory.timing.transfer_cycles does for one.
+
+        bits: clocks, where the device has banks.
+        """
         if isinstance(self.dram, BankedBound):
             return self.dram.cycles(bits, read)
         latency = self.dram.latency_cycles if read else 0
