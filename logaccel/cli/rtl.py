@@ -14,6 +14,8 @@ from logaccel.errors import ConfigError
 if TYPE_CHECKING:
     from logaccel.rtl.verify import RtlLayer
 
+ICARUS_UPDATES = 100_000  # PE-cycles: a minute or two there
+
 RtlScalesOption = Annotated[
     str, typer.Option(help="powers of two by ofmap channel in the weights, which the lanes take back: none, weights")
 ]
@@ -34,7 +36,9 @@ def rtl_export(
 
     chosen = _rtl_layer(arch, trace, (layer, images), settings, channel_scales)
     export(chosen, output)
-    typer.echo(f"{output}: {chosen.job.layer.name} on {chosen.arch.name}; `make icarus` or `make verilator` runs it")
+    slow = chosen.register_updates > ICARUS_UPDATES
+    how = "`make verilator` runs it; Icarus would take minutes" if slow else "`make icarus` or `make verilator` runs it"
+    typer.echo(f"{output}: {chosen.job.layer.name} on {chosen.arch.name}; {how}")
 
 
 @rtl_app.command("verify")
