@@ -220,7 +220,7 @@ def cost_between(between: Between, work: PostWork, prices: Prices, kept: Collect
     memory = None
     if arch.memory is not None and prices.memory is not None:
         memory = memory_energy(prices.memory, cost.traffic, cycles + cost.stall_cycles)
-    passed, formats = (cost.lane_reads, cost.results), (sources, tensors[work.name])
+    passed, formats = (cost.read, cost.results), (sources, tensors[work.name])
     read = dict.fromkeys(maps[name] for names in work.inputs for name in names if maps[name] in kept)
     return PostResult(
         name=work.name,

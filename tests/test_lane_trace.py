@@ -93,21 +93,22 @@ class Loops:
     def in_map(self, term: int, image: int, *place: int) -> int:
         name, words = self.made if term < 0 else self.terms[term]
         assert name
-        word = int(words[(image, *place)])
-        if word >= 0:
-            return word
-        source = self.result.between.graph.shapes[name]  # type: ignore[union-attr]
-        return image * int(np.prod(source))  # a zero of a pad
+        return int(words[(image, *place)])
+
+    def is_word(self, term: int, *place: int) -> bool:
+        """Is it no zero of a pad?"""
+        return self.in_map(term, 0, *place) >= 0
 
     def held(self, term: int, block: Any) -> list[tuple[int, int, int]]:
-        """Return what a block holds of a term, or of the result, in order."""
+        """Return the words that a block holds of a term, or of the result, in order."""
         rows, width = range(*block.rows), self.piece.size[1]
         if term >= 0:
             taps = [p * self.piece.rows.stride - self.piece.rows.before + tap * self.piece.rows.dilation
                     for p in rows for tap in range(self.piece.rows.taps)]  # fmt: skip
             rows = range(max(0, min(taps)), min(self.piece.rows.size, max(taps) + 1))
             width = self.piece.columns.size
-        return list(itertools.product(range(*block.channels), rows, range(width)))
+        places = itertools.product(range(*block.channels), rows, range(width))
+        return [place for place in places if self.is_word(term, *place)]
 
     def words(self) -> Iterator[Word]:
         operand, dram = "residual" if self.residual else "input", self.around.channel
@@ -169,8 +170,9 @@ class Loops:
                 ]  # fmt: skip
                 for step, (row, column, term) in enumerate(steps, start=1):
                     for channel in channels:
-                        level, address = accessed(term, channel, row, column)
-                        yield cycle, level, "read", "input", address
+                        if self.is_word(term, channel, row, column):
+                            level, address = accessed(term, channel, row, column)
+                            yield cycle, level, "read", "input", address
                         if step == len(steps):
                             level, address = accessed(-1, channel, p, q)
                             yield cycle, level, "write", "ofmap", address
@@ -291,14 +293,14 @@ def test_nothing_is_read_that_was_not_written(name: str, size: str) -> None:
     result = run(name, size)
     written: set[tuple[str, Any]] = set()
     # A residual comes from DRAM behind its layer, as the report times it; a word is written before it is read.
-    for (_, (_, level, access, _, place)), _ in sorted(traced(result).items(), key=lambda item: _order(item[0][1])):
+    for (_, (_, level, access, _, place)), _ in sorted(traced(result).items(), key=lambda item: order(item[0][1])):
         if access == "write":
             written.add((level, place))
         elif level != "dram" or (place[0] != "input" and not place[0].endswith(" filters")):
             assert (level, place) in written, (level, place)
 
 
-def _order(word: Word) -> tuple[int, bool]:
+def order(word: Word) -> tuple[int, bool]:
     return word[0], word[2] == "read"
 
 

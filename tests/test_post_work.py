@@ -341,26 +341,26 @@ def test_an_add_pays_each_term_and_one_sum() -> None:
     parts = encoder_parts(word, 16, post)
     shift = profile.energy_pj("shifter", circuit_size(Circuit.SHIFTER, 8, 8))
     total = profile.energy_pj("adder", 16) + profile.energy_pj("gate", 16) + sum(map(profile.part_energy_pj, parts))
-    assert post_energy_pj(profile, "add", (20, 10), ((word, word), word), post) == pytest.approx(
+    assert post_energy_pj(profile, "add", ((10, 10), 10), ((word, word), word), post) == pytest.approx(
         20 * shift + 10 * total
     )
-    assert post_energy_pj(profile, "residual", (10, 0), ((word,), word), post) == pytest.approx(
+    assert post_energy_pj(profile, "residual", ((10,), 0), ((word,), word), post) == pytest.approx(
         10 * (shift + profile.energy_pj("adder", 16))
     )
     # A layer whose channels have LSBs up to 2^15 finer: the residual moves up to 15 further, by a sum of two amounts.
     own = load_arch("multiply_8b_16x16").replace(**{"post.channel_shift_bits": 4}).post
     shift = profile.energy_pj("shifter", circuit_size(Circuit.SHIFTER, 8, 23)) + profile.energy_pj("adder", 5)
-    assert post_energy_pj(profile, "residual", (10, 0), ((word,), word), own) == pytest.approx(
+    assert post_energy_pj(profile, "residual", ((10,), 0), ((word,), word), own) == pytest.approx(
         10 * (shift + profile.energy_pj("adder", 31))
     )
     # The sum of 4 words has 10 b; 1/n has 17.
     mean = profile.energy_pj("multiplier", 170) + profile.energy_pj("adder", 10)
     mean += sum(map(profile.part_energy_pj, encoder_parts(word, 10, post)))
     taken = profile.energy_pj("adder", 10) + profile.energy_pj("register", 10)
-    assert post_energy_pj(profile, "average pool", (40, 10), ((word,), word), post) == pytest.approx(
+    assert post_energy_pj(profile, "average pool", ((40,), 10), ((word,), word), post) == pytest.approx(
         40 * taken + 10 * mean
     )
-    assert post_energy_pj(profile, "concat", (10, 10), ((word,), word), post) == 0.0
+    assert post_energy_pj(profile, "concat", ((10,), 10), ((word,), word), post) == 0.0
 
 
 @pytest.mark.parametrize(("word", "bits"), [(LogWord(bits=4), 15), (LogWord(bits=5, steps_per_octave=2), 28)])

@@ -15,22 +15,22 @@ RECIPROCAL_BITS = 17  # round(2^16 / n), n from 1
 def post_energy_pj(
     profile: CostProfile,
     kind: str,
-    words: tuple[int, int],
+    words: tuple[tuple[int, ...], int],
     formats: tuple[tuple[Format, ...], Format],
     post: PostProcessing,
 ) -> float:
     """Return the energy of the lanes' circuits.
 
-    kind: that of `PostWork`; words: read (as many of each input) and written by the lanes; formats: of the inputs and
-    of the result. Max and clip compare codes; averages and sums are decoded first, and encoded last (the residual of a
+    kind: that of `PostWork`; words: read (of each input) and written by the lanes; formats: of the inputs and of the
+    result. Max and clip compare codes; averages and sums are decoded first, and encoded last (the residual of a
     layer is encoded with its psum, which the layer pays for). A concat only moves words.
     """
     (read_words, written_words), (sources, result) = words, formats
     energy = 0.0
-    taps = -(-read_words // max(1, written_words))  # of a window, on the mean
-    for source in sources:
+    taps = -(-sum(read_words) // max(1, written_words))  # of a window, on the mean
+    for read, source in zip(read_words, sources, strict=True):
         read_parts, write_parts = _parts(kind, source, result, (taps, post))
-        energy += read_words / len(sources) * sum(profile.part_energy_pj(part) for part in read_parts)
+        energy += read * sum(profile.part_energy_pj(part) for part in read_parts)
     return energy + written_words * sum(profile.part_energy_pj(part) for part in write_parts)
 
 

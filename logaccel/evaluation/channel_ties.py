@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from logaccel.model.reference import move, schedule
+from logaccel.model.reference import schedule
 from logaccel.workload.graph import INPUT, Add, Clip, Concat, FloatOp, Graph, LayerNode, Node, Pool
+from logaccel.workload.moves import move
 
 FIXED, NONE = 0, -1
 Numbers = NDArray[np.int64]

@@ -15,9 +15,10 @@ from logaccel.formats import Format, LinearFormat
 from logaccel.formats.encode import Codes, encode
 from logaccel.formats.hardware import encode_accumulators
 from logaccel.formats.thresholds import root_constants
-from logaccel.model.reference import largest_of_pool, move, pool_counts, sums_of_pool
+from logaccel.model.reference import largest_of_pool, pool_counts, sums_of_pool
 from logaccel.pe import WORD_LIMIT_BITS
 from logaccel.workload.graph import Add, Clip, Concat, Node, Pool
+from logaccel.workload.moves import move
 
 Words = NDArray[np.int64]
 

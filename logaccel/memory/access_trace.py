@@ -163,7 +163,9 @@ def _array(tiled: TiledLayer, mapping: Mapping, memory: Memory, spots: Spots) ->
 def _residual(own: LaneMap, cycle: Counts, ofmap_word: Counts) -> Counts:
     """Return what the lane reads of a residual on chip: a word beside each finished word of the layer."""
     assert own.spot is not None
-    return rows_of(cycle, READ_RESIDUAL, own.spot.address(own.map_words(ofmap_word)))
+    word = own.map_words(ofmap_word)
+    real = word >= 0
+    return rows_of(cycle[real], READ_RESIDUAL, own.spot.address(word[real]))
 
 
 def _fills(tiled: TiledLayer, mapping: Mapping, memory: Memory, spots: Spots) -> Stream:
@@ -171,7 +173,8 @@ def _fills(tiled: TiledLayer, mapping: Mapping, memory: Memory, spots: Spots) ->
     for tile, half in _placed(tiled, mapping, memory):
         for moved in transfers.reads(tiled, tile, dram):
             if moved.tensor == "ifmap" and spots.ifmap_in_map is not None:
-                moved = replace(moved, in_dram=spots.ifmap_in_map(moved.in_dram))
+                in_map = np.maximum(spots.ifmap_in_map(moved.in_dram), 0)  # zeros of a pad: at the first word
+                moved = replace(moved, in_dram=in_map)
             address = half[moved.tensor] * half_size[moved.tensor] + moved.in_tile
             yield _crossing(moved, spots.ifmap.address(address) if moved.tensor == "ifmap" else address)
 

@@ -15,9 +15,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from logaccel.memory.post_tiles import LaneBlock, Sweep
+from logaccel.memory.post_tiles import Sweep
 from logaccel.memory.tiles import Block, blocks
-from logaccel.schedule.post_work import Window
+from logaccel.schedule.post_work import LaneBlock, Window
 
 Counts = NDArray[np.int64]
 WINDOW_WORDS = 2**16
@@ -27,7 +27,7 @@ RESULT = -1  # in place of a term
 
 @dataclass(frozen=True)
 class LaneWords:
-    """Single words of a term's maps, or of the result's: `cycle` counts from the block's first step."""
+    """Elements of a term, zeros of a pad too, or words of the result: `cycle` counts from the block's first step."""
 
     term: int
     cycle: Counts
@@ -89,11 +89,11 @@ class BlockAccesses:
     @property
     def _steps(self) -> int:
         rows, columns = self._axes
-        return int(self.sweep.piece.terms * rows.before[-1] * columns.before[-1])
+        return int(len(self.sweep.piece.terms) * rows.before[-1] * columns.before[-1])
 
     def _words(self, step: Counts, lanes: Counts) -> tuple[list[tuple[int, Counts, Counts, Counts]], Counts]:
         """Return (term, which steps, row, column) of what these steps read and write, and how long each takes."""
-        (rows, columns), terms, port = self._axes, self.sweep.piece.terms, self.sweep.port
+        (rows, columns), terms, port = self._axes, len(self.sweep.piece.terms), self.sweep.port
         tap, term = np.divmod(step, terms)
         p = np.searchsorted(rows.before * columns.before[-1], tap, "right") - 1
         tap = tap - rows.before[p] * columns.before[-1]  # of this row of the result

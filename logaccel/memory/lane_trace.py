@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from logaccel.memory.access_trace import KINDS, Kind, Rows, Stream, Written, merged, rows_of
 from logaccel.memory.lane_accesses import RESULT, BlockAccesses, LaneWords
 from logaccel.memory.map_places import LaneMap, Spot
-from logaccel.memory.post_tiles import LaneBlock, PlacedBlock, Surroundings, Sweep
+from logaccel.memory.post_tiles import PlacedBlock, Surroundings, Sweep
 from logaccel.memory.transfers import CHUNK_WORDS, arrivals
+from logaccel.schedule.post_work import LaneBlock
 
 Counts = NDArray[np.int64]
 
@@ -58,20 +59,28 @@ class _Sweep:
             for found, elapsed in BlockAccesses(self.sweep, placed.block).windows():
                 rows: Written = {}
                 for words in found:
-                    level, access, address = self._accessed(placed, spots, words)
-                    kind = self.maps.kind(level, access, words.term)
-                    rows.setdefault(level, []).append(rows_of(placed.spans.busy.start + words.cycle, kind, address))
+                    level, access, real, address = self._accessed(placed, spots, words)
+                    kind, cycle = self.maps.kind(level, access, words.term), placed.spans.busy.start + words.cycle
+                    rows.setdefault(level, []).append(rows_of(cycle[real], kind, address[real]))
                 yield rows, placed.spans.busy.start + elapsed
 
-    def _accessed(self, placed: PlacedBlock, spots: dict[int, Spot], words: LaneWords) -> tuple[str, str, Counts]:
+    def _accessed(
+        self, placed: PlacedBlock, spots: dict[int, Spot], words: LaneWords
+    ) -> tuple[str, str, NDArray[np.bool_], Counts]:
+        """Return level, access, which of the elements are words, and where they lie; zeros of a pad lie anywhere."""
         access = "write" if words.term == RESULT else "read"
         own = self._map(words.term)
         if own.spot is not None:
             found = own.words(placed.image, words.channel, words.row, words.column)
-            return "ifmap", access, own.spot.address(found)
+            return "ifmap", access, found >= 0, own.spot.address(np.maximum(found, 0))
         (first, _), (top, bottom) = placed.block.channels, self._rows(words.term, placed.block)
         line = (words.channel - first) * (bottom - top) + words.row - top
-        return "ofmap", access, spots[words.term].address(line * own.size[2] + words.column)
+        element = line * own.size[2] + words.column
+        held = self._held(words.term, placed.block)
+        if held is None:
+            return "ofmap", access, np.full(len(element), True), spots[words.term].address(element)
+        before = np.cumsum(held) - 1  # words before each of the words
+        return "ofmap", access, held[element], spots[words.term].address(before[element])
 
     def fills(self) -> Stream:
         channel = self.around.channel
@@ -117,13 +126,20 @@ class _Sweep:
         return block.rows if term == RESULT else self.sweep.piece.rows.block(block.rows)
 
     def _words(self, term: int, block: LaneBlock) -> int:
-        first, end = self._rows(term, block)
-        return block.depth * (end - first) * self._map(term).size[2]
+        """Return how many words of a term, or of the result, a block holds."""
+        piece = self.sweep.piece
+        return piece.results(block) if term == RESULT else piece.fills(term, block)
+
+    def _held(self, term: int, block: LaneBlock) -> NDArray[np.bool_] | None:
+        """Return which elements of what a block holds are words, one after the other; None: all are."""
+        held = None if term == RESULT else self.sweep.piece.held(term, block)
+        return None if held is None else held.reshape(-1)
 
     def _in_map(self, term: int, placed: PlacedBlock, word: Counts) -> Counts:
         """Return which words of the map some words of a block are."""
         own, (top, bottom) = self._map(term), self._rows(term, placed.block)
-        line, column = np.divmod(word, own.size[2])
+        held = self._held(term, placed.block)
+        line, column = np.divmod(word if held is None else np.flatnonzero(held)[word], own.size[2])
         channel, row = np.divmod(line, bottom - top)
         return own.words(placed.image, placed.block.channels[0] + channel, top + row, column)
 

@@ -5,7 +5,7 @@ layer. A map that stays on chip is read, or written, by the lanes in the ifmap s
 Without a memory the words are in the ofmap scratchpad already.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -16,20 +16,25 @@ from logaccel.memory.accounting import Flow, Traffic
 from logaccel.memory.banked import fastest_channel
 from logaccel.memory.tiles import blocks
 from logaccel.memory.timing import SteadyChannel, TileSpans, TileWork, tile_spans
-from logaccel.schedule.post_work import Block, LanePort, Piece, PostWork
+from logaccel.schedule.post_work import LaneBlock, LanePort, Piece, PostWork
 
 NOTHING = Flow()
 
 
 @dataclass(frozen=True)
 class PostCost:
-    """Cycles and words of one node's post-processing work; lane_reads, results: words that pass the lanes."""
+    """Cycles and words of one node's post-processing work. read (of each input), results: words that pass the lanes."""
 
     compute_cycles: int
     stall_cycles: int
-    lane_reads: int
+    read: tuple[int, ...]
     results: int
     traffic: Traffic
+
+    @property
+    def lane_reads(self) -> int:
+        """The words that the lanes read of all inputs."""
+        return sum(self.read)
 
 
 @dataclass(frozen=True)
@@ -64,13 +69,13 @@ def cost_post_work(work: PostWork, widths: PostWidths, around: Surroundings) -> 
 
     Raises ConfigError naming node, need and capacity where not even one row of one channel a lane fits.
     """
-    total = PostCost(0, 0, 0, 0, _traffic(NOTHING, NOTHING, NOTHING, NOTHING))
+    total = PostCost(0, 0, (), 0, _traffic(NOTHING, NOTHING, NOTHING, NOTHING))
     for sweep in sweeps(work, widths, around):
         one = _cost_sweep(sweep, around)
         total = PostCost(
             total.compute_cycles + one.compute_cycles,
             total.stall_cycles + one.stall_cycles,
-            total.lane_reads + one.lane_reads,
+            total.read + one.read,
             total.results + one.results,
             total.traffic + one.traffic,
         )
@@ -84,18 +89,6 @@ def sweeps(work: PostWork, widths: PostWidths, around: Surroundings) -> Iterator
     for piece, bits, on_chip in zip(work.pieces, widths.inputs, there, strict=True):
         lanes = LanePort(around.lanes, port, bits, widths.result)
         yield Sweep(work.name, piece, lanes, on_chip, widths.result_on_chip)
-
-
-class LaneBlock(NamedTuple):
-    """What the lanes go through between two transfers: rows of the result, and channels; first and end of both."""
-
-    rows: Block
-    channels: Block
-
-    @property
-    def depth(self) -> int:
-        """How many channels there are."""
-        return self.channels[1] - self.channels[0]
 
 
 class PlacedBlock(NamedTuple):
@@ -127,19 +120,19 @@ class Sweep:
         """One image."""
         return LaneBlock((0, self.piece.size[0]), (0, self.piece.channels))
 
-    def read(self, words: int, on_chip: bool) -> Flow:
-        """Return the reads of those terms that stay on chip, or of those that do not, out of so many words of all."""
-        widths = [bits for bits, there in zip(self.port.term_bits, self.terms_on_chip, strict=True) if there == on_chip]
-        each = words // self.piece.terms
-        return Flow(each * len(widths), each * sum(widths))
+    def read(self, words: Callable[[int], int], on_chip: bool) -> Flow:
+        """Return the reads of those terms that stay on chip, or of those that do not; words: of each term."""
+        terms = [term for term, there in enumerate(self.terms_on_chip) if there == on_chip]
+        counts = [(words(term), self.port.term_bits[term]) for term in terms]
+        return Flow(sum(count for count, _ in counts), sum(count * bits for count, bits in counts))
 
     def fills(self, block: LaneBlock) -> Flow:
         """Return what a block brings from DRAM."""
-        return self.read(self.piece.fills(block.rows, block.depth), on_chip=False)
+        return self.read(lambda term: self.piece.fills(term, block), on_chip=False)
 
     def written(self, block: LaneBlock) -> Flow:
         """Return what a block writes back."""
-        words = 0 if self.result_on_chip else self.piece.results(block.rows, block.depth)
+        words = 0 if self.result_on_chip else self.piece.results(block)
         return Flow(0, 0, words, words * self.port.result_bits)
 
     def block_bits(self, block: LaneBlock) -> int:
@@ -151,9 +144,9 @@ class Sweep:
         return TileWork(
             ifmap_read_bits=self.fills(block).read_bits,
             filter_read_bits=0,
-            compute_cycles=self.piece.cycles(block.rows, block.depth, self.port.lanes),
+            compute_cycles=self.piece.cycles(block, self.port.lanes),
             write_bits=self.written(block).write_bits,
-            port_stall_cycles=self.piece.port_stalls(block.rows, block.depth, self.port),
+            port_stall_cycles=self.piece.port_stalls(block, self.port),
         )
 
     def blocks(self, capacity_bits: int) -> list[LaneBlock]:
@@ -185,11 +178,12 @@ class Sweep:
 
 def _cost_sweep(sweep: Sweep, around: Surroundings) -> PostCost:
     batch, piece, whole = around.batch, sweep.piece, sweep.whole
-    reads, results = (batch * count(whole.rows, whole.depth) for count in (piece.reads, piece.results))
-    cycles = batch * piece.cycles(whole.rows, whole.depth, sweep.port.lanes)
+    reads = tuple(batch * piece.reads(term, whole) for term in range(len(piece.terms)))
+    results, cycles = batch * piece.results(whole), batch * piece.cycles(whole, sweep.port.lanes)
     made = Flow(0, 0, results, results * sweep.port.result_bits)
     written = NOTHING if sweep.result_on_chip else made
-    lane, handed = sweep.read(reads, on_chip=False) + written, sweep.read(reads, on_chip=True)
+    lane, handed = (sweep.read(reads.__getitem__, there) for there in (False, True))
+    lane += written
     if sweep.result_on_chip:
         handed += made
     if around.memory is None:

@@ -18,14 +18,11 @@ from logaccel.workload.graph import (
     Graph,
     LayerNode,
     Node,
-    Pad,
     Pool,
-    Reshape,
-    Slice,
-    Transpose,
     pool_size,
 )
 from logaccel.workload.layer import Layer
+from logaccel.workload.moves import move
 
 Array = NDArray[Any]
 
@@ -133,22 +130,6 @@ def pool_counts(pool: Pool, size: tuple[int, ...]) -> NDArray[np.int64]:
         counted = pool_windows(outer, ones, 0).sum(axis=(4, 5))[0, 0]
         return counted[: wanted[0], : wanted[1]]
     return np.asarray(pool_windows(pool, ones, 0).sum(axis=(4, 5))[0, 0])
-
-
-def move(node: Node, value: Array) -> Array | None:
-    """Return the result of a node that only moves elements (values or codes alike), None for another."""
-    match node:
-        case Reshape(shape=shape):
-            return value.reshape(len(value), *shape)
-        case Transpose(axes=axes):
-            return np.ascontiguousarray(value.transpose(0, *(axis + 1 for axis in axes)))
-        case Pad():
-            return np.pad(value, ((0, 0), *zip(node.before, node.after, strict=True)))
-        case Slice():
-            spans = zip(node.start, node.end, node.step, strict=True)
-            return np.ascontiguousarray(value[(slice(None), *(slice(*span) for span in spans))])
-        case _:
-            return None
 
 
 def float_node(node: Node, inputs: list[Tensor]) -> Tensor:
