@@ -20,7 +20,7 @@ from test_random_graphs import grown
 from logaccel import load_arch
 from logaccel.errors import ConfigError
 from logaccel.evaluation import Calibration, GraphRun, calibrate, load_formats, run_graph, save_formats
-from logaccel.evaluation.balance import REACH, Balance, choose_next_scales
+from logaccel.evaluation.balance import REACH, Balance, Operands, choose_next_scales
 from logaccel.evaluation.channel_ties import FIXED, NONE, channel_ties
 from logaccel.evaluation.equalised import equalised
 from logaccel.evaluation.formats import GraphFormats
@@ -212,7 +212,7 @@ def brute_error(model: Model, formats: GraphFormats, images: np.ndarray, exponen
 def test_no_tie_alone_can_lower_the_error(arch: str, tmp_path: Path) -> None:
     model, images = uneven(residual_net(tmp_path)), normal(1, 4, 9, 8)
     formats = calibrate(model, load_arch(arch), images)
-    balance = Balance(model, formats, images, {})
+    balance = Balance(Operands(model, images), formats, {})
     before = balance.total()
     assert before == pytest.approx(brute_error(model, formats, images, balance.exponents), rel=1e-6)
     assert balance.settle() and not balance.sweep()
@@ -244,13 +244,13 @@ def test_uneven_channels_are_evened(tmp_path: Path) -> None:
 
 def test_choice_is_never_worse_than_none_at_its_own_ranges(tmp_path: Path) -> None:
     model, images, arch = residual_net(tmp_path), normal(2, 4, 9, 8), load_arch(ARCH)
-    plain, scales = Balance(model, calibrate(model, arch, images), images, {}), {}
+    plain, scales = Balance(Operands(model, images), calibrate(model, arch, images), {}), {}
 
     def ranges(made: Model) -> GraphFormats:
         return calibrate(made, arch, images)
 
     scales = choose_next_scales(model, images, ranges)
-    end = Balance(model, ranges(rescaled(model, scales)), images, scales)
+    end = Balance(Operands(model, images), ranges(rescaled(model, scales)), scales)
     assert end.total() < plain.total()
 
 

@@ -50,13 +50,15 @@ def choose_next_scales(model: Model, images: Tensor, ranges: Callable[[Model], G
     exponents for them, MOST_ROUNDS times or until none moves. The search starts with the model as it is and with
     `equalised` channels; the end with less error is taken, on a tie the first.
     """
-    ties = channel_ties(model.graph)
+    operands = Operands(model, images[:MOST_IMAGES])
+    ties = operands.ties
     ends = []
     for start in (np.zeros(ties.count + 1, np.int64), equalised(model, ties, REACH)):
         scales = scales_of(ties, start)
         for _ in range(MOST_ROUNDS):
-            balance = Balance(model, ranges(rescaled(model, scales)), images[:MOST_IMAGES], scales)
+            formats = ranges(rescaled(model, scales))
             with one_thread():
+                balance = Balance(operands, formats, scales)
                 moved, error = balance.settle(), balance.total()
             if not moved:
                 break
@@ -71,25 +73,51 @@ def scales_of(ties: ChannelTies, exponents: Numbers) -> Scales:
     return {name: tuple(own.tolist()) for name, own in found.items() if own.any()}
 
 
-class Balance:
-    """The error as a function of the ties' exponents, and those found so far."""
+class Operands:
+    """What the layers of a float network read and add, measured once for all formats."""
 
-    def __init__(self, model: Model, formats: GraphFormats, images: Tensor, scales: Scales) -> None:
-        """Run the images through the float network and measure every layer's operands."""
-        self.model, self.formats, self.ties = model, formats, channel_ties(model.graph)
-        self.exponents = exponents_of_ties(self.ties, scales)
-        self.of_activations = np.zeros((self.ties.count + 1, 2 * REACH + 1))  # of the exponents −REACH … REACH
-        self.layers: dict[str, _Weights] = {}
+    def __init__(self, model: Model, images: Tensor) -> None:
+        """Run the images through the float network."""
+        self.model, self.ties = model, channel_ties(model.graph)
+        self.layers: dict[str, _Operands] = {}
         network, inputs = FloatNetwork(model), {node.layer.name: node.inputs for node in model.graph.layer_nodes}
 
         def measure(layer: Layer, own: Parameters, ifmap: Tensor, residual: Tensor | None = None) -> Tensor:
             ofmap = network.layers[layer.name].run(ifmap, residual)
-            self._measure(layer, inputs[layer.name], (ifmap, residual, ofmap))
+            weights = own.filter.reshape(layer.out_channels, own.filter.shape[1], -1)
+            gains = np.square(weights, dtype=np.float64).sum(axis=2)
+            gains = gains.reshape(layer.groups, -1, gains.shape[1]).sum(axis=1).reshape(-1, 1)
+            read = (ifmap,) if residual is None else (ifmap, residual)
+            self.layers[layer.name] = _Operands(
+                inputs[layer.name], tuple(_Samples(tensor) for tensor in read), weights, gains,
+                by_group(layer, _mean_squares(ifmap)), float(_mean_squares(ofmap).sum()) or 1.0,
+            )  # fmt: skip
             return ofmap
 
         for _ in run_float(model, images, measure):
             pass
+
+
+class Balance:
+    """The error as a function of the ties' exponents, and those found so far."""
+
+    def __init__(self, operands: Operands, formats: GraphFormats, scales: Scales) -> None:
+        """Code every layer's operands at every exponent."""
+        self.model, self.ties = operands.model, operands.ties
+        self.exponents = exponents_of_ties(self.ties, scales)
+        self.of_activations = np.zeros((self.ties.count + 1, 2 * REACH + 1))  # of the exponents −REACH … REACH
+        self.layers: dict[str, _Weights] = {}
+        for layer in self.model.graph.layers:
+            own, made, read = operands.layers[layer.name], self.ties.made[layer.name], self.ties.read[layer.name]
+            missed = [samples.missed(formats.tensors[name]) for name, samples in zip(own.inputs, own.read, strict=True)]
+            np.add.at(self.of_activations, read, missed[0] * own.gains / own.energy)
+            for residual in missed[1:]:
+                np.add.at(self.of_activations, made, residual / own.energy)
+            word, squares = formats.filters[layer.name], own.squares / own.energy
+            self.layers[layer.name] = _Weights(own.weights, word, made, by_group(layer, read), squares)
         self.blocks = self._blocks()
+        self.turn = 0
+        self.taken, self.changed = np.zeros_like(self.exponents), np.zeros_like(self.exponents)  # in which turn, last
 
     def settle(self) -> bool:
         """Sweep until no tie moves, MOST_SWEEPS times at most; return whether one has moved."""
@@ -113,15 +141,28 @@ class Balance:
         return float(self.of_activations[places].sum()) + sum(of_weights)
 
     def sweep(self) -> bool:
-        """Let every tie take its turn; return whether one moved."""
+        """Let every tie take its turn; return whether one moved. With nothing new since its last turn it would stay."""
         moved = False
         for tie in self.blocks:
+            if not self._has_news(tie):
+                continue
             tried = self.exponents[tie] + STEPS
             tried = tried[np.abs(tried) <= REACH]
             best = int(tried[int(np.argmin(self.errors(tie, tried)))])
-            moved |= best != self.exponents[tie]
-            self.exponents[tie] = best
+            self.turn += 1
+            self.taken[tie] = self.turn
+            if best != self.exponents[tie]:
+                self.exponents[tie], self.changed[tie], moved = best, self.turn, True
         return moved
+
+    def _has_news(self, tie: int) -> bool:
+        """Return whether a tie has had no turn yet, or it or one that it shares a weight with has moved since."""
+        taken = self.taken[tie]
+        return taken == 0 or any(
+            self.changed[self.layers[name].made[rows]].max() >= taken
+            or self.changed[self.layers[name].read[np.ix_(rows, columns)]].max() >= taken
+            for name, rows, columns in self.blocks[tie]
+        )
 
     def errors(self, tie: int, tried: Numbers) -> Floats:
         """Return for some exponents of a tie the part of the error that it has a say in, less a constant."""
@@ -129,22 +170,6 @@ class Balance:
         for name, rows, columns in self.blocks[tie]:
             total += self.layers[name].errors(self.exponents, (tie, tried), (rows, columns))
         return total
-
-    def _measure(self, layer: Layer, inputs: tuple[str, ...], tensors: tuple[Tensor, Tensor | None, Tensor]) -> None:
-        (ifmap, residual, ofmap), formats = tensors, self.formats.tensors
-        energy = float(_mean_squares(ofmap).sum()) or 1.0
-        weights = self.model.parameters[layer.name].filter
-        weights = weights.reshape(layer.out_channels, weights.shape[1], -1)
-        made, read = self.ties.made[layer.name], self.ties.read[layer.name]
-        gains = np.square(weights, dtype=np.float64).sum(axis=2)
-        gains = gains.reshape(layer.groups, -1, gains.shape[1]).sum(axis=1).reshape(-1, 1)
-        np.add.at(self.of_activations, read, _channel_errors(ifmap, formats[inputs[0]]) * gains / energy)
-        if residual is not None:
-            np.add.at(self.of_activations, made, _channel_errors(residual, formats[inputs[1]]) / energy)
-        self.layers[layer.name] = _Weights(
-            weights, self.formats.filters[layer.name], made, by_group(layer, read),
-            by_group(layer, _mean_squares(ifmap)) / energy,
-        )  # fmt: skip
 
     def _blocks(self) -> dict[int, list[tuple[str, Numbers, Numbers]]]:
         """Return by tie the blocks of weights that it scales: layer, ofmap channels, ifmap channels of their group.
@@ -162,6 +187,18 @@ class Balance:
                 for tie in np.unique(own).tolist():
                     found[tie].append((name, rows, np.nonzero(own == tie)[0]))
         return {tie: found[tie] for tie in sorted(found) if tie not in (FIXED, NONE)}
+
+
+@dataclass(frozen=True, eq=False)
+class _Operands:
+    """Of one layer: the tensors that it reads and adds, weights[m, c, tap] and what an error of them counts."""
+
+    inputs: tuple[str, ...]  # ifmap, perhaps residual
+    read: tuple["_Samples", ...]
+    weights: Tensor
+    gains: Floats  # Σ_m |w_mc|² of each group and channel
+    squares: Floats  # |x_c|² of [m, c]
+    energy: float  # Σ_m |y_m|²
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,11 +221,26 @@ class _Weights:
         return np.asarray((missed.sum(axis=3) * self.squares[places]).sum(axis=(1, 2)))
 
 
-def _channel_errors(values: Tensor, word: Format) -> Floats:
-    """Return for every channel of values[N, C, …] and every exponent the mean squared error of its codes."""
-    rows = np.moveaxis(values, 1, 0).reshape(values.shape[1], -1)
-    rows = np.ascontiguousarray(rows[:, :: -(-rows.shape[1] // MOST_SAMPLES)])
-    return np.stack([_missed(rows, exponent, word).mean(axis=1) for exponent in range(-REACH, REACH + 1)], axis=1)
+class _Samples:
+    """Some values of every channel of a tensor, and what codes make of them."""
+
+    def __init__(self, values: Tensor) -> None:
+        rows = np.moveaxis(values, 1, 0).reshape(values.shape[1], -1)
+        self._rows = np.ascontiguousarray(rows[:, :: -(-rows.shape[1] // MOST_SAMPLES)])
+        self._found: dict[Format, Floats] = {}
+
+    def missed(self, word: Format) -> Floats:
+        """Return for every channel and every exponent the mean squared error of its codes.
+
+        2^s times the values have the codes of the values in a range 2^−s times as large, and 2^s times the error.
+        """
+        words = (word.model_copy(update={"fsr": word.fsr - exponent}) for exponent in range(-REACH, REACH + 1))
+        return np.stack([self._missed(own) for own in words], axis=1)
+
+    def _missed(self, word: Format) -> Floats:
+        if word not in self._found:
+            self._found[word] = _missed(self._rows, 0, word).mean(axis=1)
+        return self._found[word]
 
 
 def _missed(values: Tensor, exponents: Any, word: Format) -> Floats:
