@@ -148,6 +148,11 @@ def test_a_figure_needs_a_window_and_not_too_many_signals(tmp_path: Path) -> Non
     assert "row[0].pe.acc" in (tmp_path / "drawn.svg").read_text()
     with pytest.raises(ConfigError, match="must end after 30 ns, got 30 ns"):
         plot_waveform(drawn(), ["*"], 30, 30, "drawn")
+    for window in ((31, 60), (-20, 0)):
+        with pytest.raises(ConfigError, match=r"must meet 0 … 30 ns, got"):
+            plot_waveform(drawn(), ["*"], *window, "drawn")
+    clock = next(line.get_xydata() for line in figure.axes[0].lines[1:])  # falls at 5 ns, from high to low
+    assert clock[0][0] == clock[1][0] == 5 and clock[0][1] < clock[1][1] == clock[2][1]
     many = Waveform()
     for n in range(61):
         many.add((f"s{n}",), 1)

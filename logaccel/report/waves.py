@@ -19,7 +19,7 @@ def plot_waveform(
 ) -> ReportFigure:
     """Draw the signals whose full name (parts joined by dots) fits a pattern, from first_ns to end_ns.
 
-    Raises ConfigError where no signal fits, too many do, or the window is empty.
+    Raises ConfigError where no signal fits, too many do, or the window is empty or beside the waveform.
     """
     names = [name for name in waveform.bits if any(fnmatchcase(".".join(name), pattern) for pattern in patterns)]
     if not names:
@@ -27,10 +27,13 @@ def plot_waveform(
     if len(names) > MOST_SIGNALS:
         raise ConfigError(f"{title}: signals: at most {MOST_SIGNALS} can be drawn, {len(names)} fit")
     times = [time for changes in waveform.changes.values() for time, _ in changes]
-    first = min(times, default=0) if first_ns is None else first_ns
-    end = max(times, default=0) + 1 if end_ns is None else end_ns
+    start, last = min(times, default=0), max(times, default=0)
+    first = start if first_ns is None else first_ns
+    end = last + 1 if end_ns is None else end_ns
     if end <= first:
         raise ConfigError(f"{title}: window: must end after {first} ns, got {end} ns")
+    if end <= start or first > last:
+        raise ConfigError(f"{title}: window: must meet {start} … {last} ns, got {first} … {end} ns")
     shown = waveform.window(first, end)
     figure = ReportFigure(figsize=(11, 1.0 + 0.3 * len(names)), layout="constrained")
     figure.subject = f"{title}, {first} to {end} ns"
@@ -42,7 +45,7 @@ def plot_waveform(
     plain(axes.get_yticklabels())
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(first, end)
-    axes.set_xlabel("ns")
+    axes.set_xlabel("ns; words in hexadecimal", fontsize=8, color=INK)
     axes.set_title(f"{title} · {'.'.join(names[0][:shared])}", loc="left", fontsize=9, color=INK).set_parse_math(False)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(labelsize=7.5, length=0)
@@ -62,13 +65,17 @@ def _draw(axes: Axes, changes: Changes, window: tuple[int, int], place: int, sin
     end = window[1]
     narrowest = (window[1] - window[0]) / _DIGITS_ACROSS
     ends = [time for time, _ in changes[1:]] + [end]
+    before: float | None = None  # the level of a bit until now
     for (time, value), until in zip(changes, ends, strict=True):
         unknown = not set(value) <= {"0", "1"}
         colour = _UNKNOWN if unknown else _BOX
         if single and not unknown:
             level = place + _HALF - 2 * _HALF * int(value)
-            axes.plot([time, time, until], [place + _HALF if value == "1" else level, level, level], color=colour, lw=1)
+            edge = level if before is None else before
+            axes.plot([time, time, until], [edge, level, level], color=colour, lw=1)
+            before = level
             continue
+        before = None
         low, high = place + _HALF, place - _HALF
         axes.fill_between([time, until], low, high, facecolor=colour, alpha=0.12, edgecolor=colour, linewidth=0.8)
         text = "x" if unknown else f"{int(value, 2):x}"
