@@ -265,7 +265,10 @@ def test_the_command_prints_and_writes_the_same(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     mapped = map_network(logaccel.load_trace(trace), logaccel.load_arch(file))
     assert done.stdout == mapped.summary() + "\n"
-    assert json.loads((tmp_path / "m.json").read_text()) == mapped.to_dict()
+    written = json.loads((tmp_path / "m.json").read_text())
+    assert written == mapped.to_dict()
+    assert written["logaccel_version"] == logaccel.__version__ and written["cost_profile"] == "horowitz_45nm"
+    assert logaccel.arch.Architecture.model_validate(written["architecture"]) == mapped.arch
     one = run(
         "map",
         "alexnet",

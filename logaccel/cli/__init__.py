@@ -22,7 +22,7 @@ from logaccel.cli import archs, rtl
 # isort: split
 from logaccel.cli.app import app
 from logaccel.cli.output import USER_ERROR
-from logaccel.errors import INTERRUPTED, NOTHING_WRITTEN, ConfigError, LogaccelError
+from logaccel.errors import INTERRUPTED, ConfigError, LogaccelError
 
 COMMANDS = (
     run,
@@ -47,7 +47,7 @@ def main() -> NoReturn:
     except LogaccelError as error:
         _fail(str(error))
     except (typer.Abort, KeyboardInterrupt):
-        typer.echo(NOTHING_WRITTEN, err=True)
+        typer.echo("interrupted; no file is half-written", err=True)  # whole ones there may be: formats, a figure
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has left: nothing to say, and nobody to say it to

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from logaccel import __version__
 from logaccel.memory.explain import OTHERS, Contents, Loop, Room, differences, loop_nest, relative_cost, rooms
 from logaccel.memory.mapper import MappedLayer, as_mapped
 from logaccel.report.table import printable
@@ -40,12 +41,15 @@ def mapping_dict(mapping: "NetworkMapping") -> dict[str, Any]:
     """Return plain values, units in the keys."""
     assert mapping.arch.memory is not None
     return {
+        "logaccel_version": __version__,
         "network": mapping.network,
         "arch": mapping.arch.name,
         "batch": mapping.batch,
         "objective": mapping.arch.memory.objective,
         "layers": [_layer_dict(choice) for choice in mapping.layers],
         "maps_on_chip": [own.to_dict() for own in mapping.maps_on_chip],
+        "cost_profile": mapping.arch.cost_profile,
+        "architecture": mapping.arch.model_dump(),
     }
 
 
