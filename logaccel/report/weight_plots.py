@@ -103,12 +103,12 @@ def _detail(statistics: WeightStatistics, caption: str) -> ReportFigure:
     half = layer.largest_magnitude or 1.0
     edges = np.linspace(-half, half, layer.value_counts.size + 1)
     values.stairs(layer.value_counts / layer.weights * 100, edges, fill=True, color=SERIES_COLOURS[0])
-    dress(values, f"w: {layer.weights:,} weights (%)", "y")
+    dress(values, f"w: {layer.weights:,} weights", "y")
     counts, first = layer.log2_counts, layer.first_bin
     kept = counts[max(counts.size - MOST_OCTAVES * STEPS, 0) :]
     bins = (first + counts.size - kept.size + np.arange(kept.size + 1)) / STEPS
     logs.stairs(kept / layer.weights * 100, bins, fill=True, color=SERIES_COLOURS[2])
-    dress(logs, f"log2 |w|: 98 % within {layer.octaves_98:.1f} octaves (%)", "y")
+    dress(logs, f"log2 |w|: 98 % within {layer.octaves_98:.1f} octaves", "y")
     for axes, use in zip(np.ravel(below.subplots(rows, columns, squeeze=False)), layer.uses, strict=False):
         codes = np.arange(use.counts.size) + use.number_format.min_code
         shares = use.counts / use.counts.sum() * 100
@@ -116,6 +116,8 @@ def _detail(statistics: WeightStatistics, caption: str) -> ReportFigure:
         dress(axes, f"{use.word}: {use.entropy_bits:.2f} bits, {format_db(use.snr_db)} dB", "y")
         zero = format_percent(use.zero_share)
         axes.set_xlabel(f"code; {zero} % of the weights are zero", fontsize=8, color=INK)
+    for axes in figure.axes:
+        axes.yaxis.set_major_formatter("{x:g} %")  # of the weights
     for axes in np.ravel(np.array(below.axes))[len(layer.uses) :]:
         axes.set_visible(False)
     return figure
