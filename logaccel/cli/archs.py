@@ -1,5 +1,8 @@
 """`logaccel arch` and `logaccel schema`: architectures as files."""
 
+import shutil
+import sys
+import textwrap
 from typing import Annotated
 
 import typer
@@ -10,14 +13,18 @@ from logaccel.cli.options import JsonOption, SetOption
 from logaccel.cli.output import print_json
 from logaccel.errors import ConfigError, LogaccelError
 
+NAME_WIDTH = 34
+
 
 @arch_app.command("list")
 def arch_list() -> None:
     """List the architectures that ship with logaccel."""
     from logaccel.arch import load_arch, shipped_architectures
 
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10**6  # a pipe gets a line for each
     for name in shipped_architectures():
-        typer.echo(f"{name:34} {load_arch(name).description}")
+        start, gap = f"{name:{NAME_WIDTH}} ", " " * (NAME_WIDTH + 1)
+        typer.echo(textwrap.fill(load_arch(name).description, width, initial_indent=start, subsequent_indent=gap))
 
 
 @arch_app.command("check")
