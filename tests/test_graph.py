@@ -191,7 +191,7 @@ def test_chain_equals_the_register_level_engine_and_plain_integers(arch: str, ba
     ifmap = by_name["stem"].codes
     sums = oracle.run_layer(node.layer, unit.pe, source, formats.filters["d"], ifmap.tolist(), filters)
     lsb = unit.pe.datapath(source, formats.filters["d"]).lsb_exponent
-    residual, fine = words_of(ifmap, source)
+    residual, fine = words_of(ifmap, source, "n")
     low = min(lsb, fine)
     for index, row in enumerate(sums.psum):
         n, (p, q) = index // 72, divmod(index % 72, 8)
@@ -208,7 +208,7 @@ def test_average_is_that_of_plain_integers(word: LinearWord | LogWord, counts_pa
     codes = RNG.integers(source.min_code, source.max_code + 1, (2, 3, 7, 6))
     pool = Pool("p", ("x",), "average", (3, 2), (2, 2), (1, 1, 1, 0), counts_padding=counts_padding)
     got = average(pool, codes, source, target, 8)
-    words, lsb = words_of(codes, source)
+    words, lsb = words_of(codes, source, "n")
     for n, c, p, q in np.ndindex(got.shape):
         places = [(2 * p - 1 + r, 2 * q - 1 + s) for r in range(3) for s in range(2)]
         inside = [(h, w) for h, w in places if 0 <= h < 7 and 0 <= w < 6]
@@ -222,11 +222,28 @@ def test_average_is_that_of_plain_integers(word: LinearWord | LogWord, counts_pa
 def test_decoded_words_are_the_values_of_the_codes(word: LinearWord | LogWord) -> None:
     number_format = word.at(-2, True)
     codes = np.array(oracle.all_codes(number_format))
-    words, lsb = words_of(codes, number_format)
+    words, lsb = words_of(codes, number_format, "n")
     exact = getattr(word, "steps_per_octave", 1) == 1
     for code, value in zip(codes.tolist(), words.tolist(), strict=True):
         wanted = float(oracle.decode(code, number_format))
         assert abs(value * 2.0**lsb - wanted) <= (0 if exact else abs(wanted) * 2.0**-13)
+
+
+@pytest.mark.parametrize("case", ["average", "residual", "add"])
+def test_words_too_wide_to_be_added_name_the_node(case: str, tmp_path: Path) -> None:
+    """Codes of 126 octaves may be an output; their sums have more bits than a word."""
+    nodes = {
+        "average": [helper.make_node("AveragePool", ["c"], ["y"], name="n", kernel_shape=[2, 2])],
+        "residual": [
+            helper.make_node("Conv", ["x", "w"], ["d"], name="n", pads=[1, 1, 1, 1]),
+            helper.make_node("Relu", ["c"], ["r"], name="r"), helper.make_node("Add", ["r", "d"], ["y"], name="a"),
+        ],
+        "add": [helper.make_node("Relu", ["c"], ["r"], name="r"), helper.make_node("Add", ["r", "r"], ["y"], name="n")],
+    }[case]  # fmt: skip
+    model, images = load_onnx(save(tmp_path / "net.onnx", [STEM, *nodes], STEM_W)), normal(2, 4, 9, 8)
+    arch = load_arch("shift_4b_16x16").replace(output={"kind": "log", "bits": 8})
+    with pytest.raises(ConfigError, match=r"^n: a decoded log 8 b base 2 word has "):
+        list(GraphRun(model, arch, calibrate(model, arch, images)).run(images))
 
 
 def test_residual_goes_to_the_finer_lsb() -> None:

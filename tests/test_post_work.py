@@ -366,7 +366,7 @@ def test_an_add_pays_each_term_and_one_sum() -> None:
 @pytest.mark.parametrize(("word", "bits"), [(LogWord(bits=4), 15), (LogWord(bits=5, steps_per_octave=2), 28)])
 def test_a_decoded_word_holds_the_largest_code(word: LogWord, bits: int) -> None:
     own = word.at(0, False)
-    words, _ = words_of(np.array([own.max_code]), own)
+    words, _ = words_of(np.array([own.max_code]), own, "n")
     assert int(words[0]).bit_length() == decoded_bits(own) == bits
 
 

@@ -52,7 +52,7 @@ def corrected_biases(
                 raise TraceError(f"{node.name}: {error}") from None
             found = np.ldexp(words, job.datapath.lsb_exponent - np.array(scales or 0))
             for name, codes in zip(node.inputs[1:], inputs[1:], strict=True):
-                residual, lsb = words_of(codes, formats.tensors[name])
+                residual, lsb = words_of(codes, formats.tensors[name], node.name)
                 found += np.ldexp(_channel_means(residual), lsb)
             bias = (model.parameters[node.name].bias + (wanted[node.name] - found)).astype(np.float32)
             run.stored[node.name] = Parameters(own.filter, scaled(bias, scales))

@@ -45,11 +45,14 @@ def _table(number_format: Format) -> tuple[tuple[int, ...], int]:
     return tuple(words), base - (CONSTANT_BITS if steps > 1 else 0)
 
 
-def words_of(codes: Codes, number_format: Format) -> tuple[Words, int]:
-    """Return the integers that codes stand for and the exponent of their LSB."""
+def words_of(codes: Codes, number_format: Format, place: str) -> tuple[Words, int]:
+    """Return the integers that codes stand for and the exponent of their LSB. Raises ConfigError past 62 bits."""
     if isinstance(number_format, LinearFormat):
         return codes.astype(np.int64), number_format.lsb_exponent
-    table, lsb = _table(number_format)
+    try:
+        table, lsb = _table(number_format)
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from None
     magnitudes = np.array(table, np.int64)[np.abs(codes)]
     return np.where(codes < 0, -magnitudes, magnitudes), lsb
 
@@ -80,7 +83,7 @@ def reciprocal(count: int) -> int:
 
 def average(pool: Pool, codes: Codes, source: Format, target: Format, round_bits: int) -> Codes:
     """Return codes[n, c, p, q]: sums of decoded values, times round(2^16/n) >> 16 (nearest, ties away), encoded."""
-    extremes, lsb = words_of(np.array([codes.min(initial=0), codes.max(initial=0)]), source)
+    extremes, lsb = words_of(np.array([codes.min(initial=0), codes.max(initial=0)]), source, pool.name)
     counts = pool_counts(pool, codes.shape[2:])
     taps = pool.kernel[0] * pool.kernel[1]
     widest = int(np.abs(extremes).max()) * taps
@@ -89,7 +92,8 @@ def average(pool: Pool, codes: Codes, source: Format, target: Format, round_bits
             f"{pool.name}: "
             f"sums of {taps} have {widest.bit_length()} bits, must leave {RECIPROCAL_BITS + 1} of 63 for 1/n"
         )
-    table = np.empty(0, np.int64) if isinstance(source, LinearFormat) else words_of(codes_of(source), source)[0]
+    linear = isinstance(source, LinearFormat)
+    table = np.empty(0, np.int64) if linear else words_of(codes_of(source), source, pool.name)[0]
     sums = sums_of_pool(pool, codes, table, source.min_code)
     factors = np.array([reciprocal(max(int(count), 1)) for count in counts.reshape(-1)], np.int64).reshape(counts.shape)
     products = sums * factors

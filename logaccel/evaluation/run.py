@@ -152,7 +152,7 @@ class GraphRun:
         sources = [self.formats.tensors[name] for name in node.inputs]
         match node:
             case Add():
-                terms = [words_of(codes, source) for codes, source in zip(inputs, sources, strict=True)]
+                terms = [words_of(codes, source, node.name) for codes, source in zip(inputs, sources, strict=True)]
                 return add_terms(node, terms, own, bits)
             case FloatOp():
                 return encode(float_op(node, decode(inputs[0], sources[0])), own)
@@ -174,7 +174,7 @@ class GraphRun:
             source = tensors[node.inputs[1]]
             if source.bits > LARGEST_TABLE_BITS:
                 return None
-            residual = (*words_of(codes_of(source), source), source)
+            residual = (*words_of(codes_of(source), source, node.name), source)
         bias, bits = self.stored[node.name].bias, self.arch.post.round_bits
         spec = LaneSpec(bias, residual, node.layer.relu, tensors[node.name], bits)
         return direct_layer(node.layer, self.datapath(node), self.filters[node.name], spec)
@@ -211,7 +211,7 @@ class GraphRun:
             raise TraceError(f"{node.name}: {error}") from None
         residual, residual_lsb = None, 0
         if len(inputs) > 1:
-            words, residual_lsb = words_of(inputs[1], self.formats.tensors[node.inputs[1]])
+            words, residual_lsb = words_of(inputs[1], self.formats.tensors[node.inputs[1]], node.name)
             residual = _as_pixels(words, layer)
         codes = np.empty(psum.shape, own.code_dtype)
         for scale, m in channels_by_scale(self.formats.scales.get(node.name)):
