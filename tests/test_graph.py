@@ -16,6 +16,7 @@ from logaccel.evaluation.lane import add_residual, average, reciprocal, words_of
 from logaccel.formats import LinearWord, LogWord
 from logaccel.model.onnx_import import load_onnx
 from logaccel.model.reference import run_float
+from logaccel.simulation import simulate
 from logaccel.workload import load_network
 from logaccel.workload.graph import LayerNode, Pool, chain_graph
 from logaccel.workload.network import network_of
@@ -64,6 +65,45 @@ def test_margins_belong_to_the_axes_that_are_named(tmp_path: Path) -> None:
     expected = ort.InferenceSession(str(path)).run(None, {"x": images})[0]
     result = {done.name: value for done, value in run_float(model, images)}["n"]
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("margins", "others", "kept"),
+    [
+        ((0, 0, 1, 2, 0, 0, 0, 3), [], False),  # axes of the batch, channels, rows and columns, before and after
+        ((0, 0, 1, 2, 0, 0, 0, 3), ["q"], True),  # a pool reads the zeros too
+        ((0, 1, 0, 0, 0, 2, 0, 0), [], True),  # channels of zeros
+    ],
+)
+def test_convolutions_take_the_zeros_around_their_maps(
+    margins: tuple[int, ...], others: list[str], kept: bool, tmp_path: Path
+) -> None:
+    channels = 6 + margins[1] + margins[5]
+    nodes = [
+        STEM, helper.make_node("Pad", ["c", "margins"], ["p"], name="p"),
+        helper.make_node("MaxPool", ["p"], ["q"], name="q", kernel_shape=[2, 2]),
+        helper.make_node("Conv", ["p", "v"], ["d"], name="d", pads=[1, 0, 0, 2], strides=[2, 1]),
+        helper.make_node("GlobalMaxPool", ["d"], ["e"], name="e"),
+        helper.make_node("GlobalMaxPool", ["q"], ["f"], name="f"),
+        helper.make_node("Concat", ["e", "f"] if others else ["e", "e"], ["y"], name="y", axis=1),
+    ]  # fmt: skip
+    constants = {**STEM_W, "v": normal(5, channels, 3, 2), "margins": np.array(margins)}
+    path = save(tmp_path / "net.onnx", nodes, constants)
+    model, images = load_onnx(path), normal(1, 4, 9, 8)
+    d = next(node for node in model.graph.nodes if node.name == "d")
+    assert isinstance(d, LayerNode) and ("p" in model.graph.shapes) == kept
+    spatial = not margins[1]
+    assert (d.inputs, d.layer.padding) == ((("stem",), (2, 2, 0, 5)) if spatial else (("p",), (1, 0, 0, 2)))
+    values = {node.name: value for node, value in run_float(model, images)}
+    expected = ort.InferenceSession(str(path)).run(None, {"x": images})[0]
+    np.testing.assert_allclose(values[model.graph.output], expected, rtol=1e-4, atol=1e-4)
+    machine = load_arch("shift_4b_16x16").replace(
+        memory={key: {"bytes": 20_000} for key in ("ifmap", "filter", "ofmap")}
+        | {"dram": {"bits_per_cycle": 8}, "handover": False, "objective": "traffic"}
+    )
+    traffic = simulate(model.graph, machine).layers[1].traffic
+    assert traffic is not None
+    assert not spatial or traffic.dram_ifmap.read_words == 6 * 9 * 8  # no zeros
 
 
 def test_nodes_of_one_name_are_told_apart(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from logaccel.errors import WorkloadError
 from logaccel.model.model import Model, Parameters
-from logaccel.workload.graph import INPUT, Add, Clip, Graph, LayerNode, Node, Pool, Shape, checked_shape, shape_of
+from logaccel.workload.graph import INPUT, Add, Clip, Graph, LayerNode, Node, Pad, Pool, Shape, checked_shape, shape_of
 
 Floats = NDArray[np.float64]
 MOST_WEIGHTS = 2**29  # in all layers: 2 GiB of float32
@@ -69,6 +69,23 @@ class Builder:
             raise ValueError(f"its filters would make more than {MOST_WEIGHTS} weights in all layers")
         self.put(tensor, node)
         self.parameters[node.name] = (weights, bias)
+
+    def take_padding(self, node: LayerNode) -> LayerNode:
+        """Return a layer that adds the zeros itself which a pad around rows and columns adds for it."""
+        pad = self.nodes.get(node.inputs[0])
+        if not isinstance(pad, Pad) or pad.before[0] or pad.after[0]:
+            return node
+        (source,) = pad.inputs
+        zeros = (*pad.before[1:], *pad.after[1:])
+        padding = tuple(own + more for own, more in zip(node.layer.padding, zeros, strict=True))
+        in_size = self.shapes[source][1:]
+        self.reads[pad.name] -= 1
+        self.reads[source] += 1
+        if not self.reads[pad.name]:
+            del self.nodes[pad.name]
+            self.reads[source] -= 1
+        layer = node.layer.model_copy(update={"in_size": in_size, "padding": padding})
+        return self.take_padding(replace(node, inputs=(source,), layer=layer))
 
     def open_layer(self, tensor: str) -> LayerNode | None:
         """Return the layer that makes a tensor if what follows may still be folded into it."""

@@ -31,7 +31,8 @@ def conv(net: Translation, node: Operator) -> None:
         raise ValueError(
             f"filter must be {list(layer.filter_shape)}, got {list(weights.shape)}, bias {list(bias.shape)}"
         )
-    net.build.put_layer(node.outputs[0], LayerNode(node.name, (source,), layer), weights, bias)
+    made = net.build.take_padding(LayerNode(node.name, (source,), layer))
+    net.build.put_layer(node.outputs[0], made, weights, bias)
 
 
 def _connected(net: Translation, node: Operator, weights: NDArray[Any], bias: NDArray[Any]) -> None:
