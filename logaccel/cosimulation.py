@@ -16,7 +16,7 @@ from logaccel.quantization import check_words, layer_architectures, quantize_tra
 from logaccel.result import write_whole
 from logaccel.rtl.bench import Simulator, SimulatorError
 from logaccel.rtl.vcd import write_vcd
-from logaccel.rtl.verify import MOST_REGISTER_UPDATES, RtlLayer, Verification, verify
+from logaccel.rtl.verify import SMALL_LAYER_UPDATES, RtlLayer, Verification, verify
 from logaccel.rtl.waveform import Progress, fold_window, record
 from logaccel.trace import Trace
 
@@ -83,7 +83,7 @@ def verify_layer(
         raise ConfigError(f"simulator: must be auto, icarus or verilator, got {simulator!r}")
     if registers and simulator == "verilator":
         raise ConfigError("registers: compared in icarus only, got simulator verilator")
-    small = layer.register_updates <= MOST_REGISTER_UPDATES
+    small = layer.register_updates <= SMALL_LAYER_UPDATES
     large = simulator == "auto" and not (small or registers)
     chosen: Simulator = "verilator" if simulator == "verilator" or large else "icarus"
     compared = chosen == "icarus" and (small if registers is None else registers)

@@ -256,6 +256,7 @@ def test_evaluate_refuses_wrong_files(folder: Path, command: Commands) -> None:
     hole[35, 1, 2, 3] = np.nan
     for name, values in (
         ("shape", normal(2, 4, 9, 7)), ("nan", hole), ("complex", np.zeros((2, 4, 9, 8), complex)),
+        ("bytes", np.zeros((2, 4, 9, 8), np.uint8)),
         ("none", np.zeros((0, 4, 9, 8), np.float32)), ("few", np.arange(9)), ("float", np.arange(10.0)),
         ("large", np.arange(10)),
     ):  # fmt: skip
@@ -269,7 +270,14 @@ def test_evaluate_refuses_wrong_files(folder: Path, command: Commands) -> None:
     for arguments, message in (
         ((model, folder / "shape.npy"), "shape.npy: must have the shape [N, 4, 9, 8], got [2, 4, 9, 7]"),
         ((model, folder / "nan.npy"), "nan.npy: must be finite in float32, got nan in image 35"),
-        ((model, folder / "complex.npy"), "complex.npy: must hold real numbers, got complex128"),
+        (
+            (model, folder / "complex.npy"),
+            "complex.npy: must hold floating-point numbers, normalised as in training, got complex128",
+        ),
+        (
+            (model, folder / "bytes.npy"),
+            "bytes.npy: must hold floating-point numbers, normalised as in training, got uint8",
+        ),
         ((model, folder / "none.npy"), "none.npy: must hold at least one entry, got the shape [0, 4, 9, 8]"),
         ((model, folder / "objects.npy"), "objects.npy: is no .npy array: "),
         ((model, folder / "text.npy"), "text.npy: is no .npy array: "),

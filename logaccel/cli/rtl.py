@@ -14,8 +14,6 @@ from logaccel.errors import ConfigError
 if TYPE_CHECKING:
     from logaccel.rtl.verify import RtlLayer
 
-ICARUS_UPDATES = 100_000  # PE-cycles: a minute or two there
-
 RtlScalesOption = Annotated[
     str, typer.Option(help="powers of two by ofmap channel in the weights, which the lanes take back: none, weights")
 ]
@@ -32,11 +30,11 @@ def rtl_export(
     channel_scales: RtlScalesOption = "none",
 ) -> None:
     """Write Verilog, parameters, bench, operands, expected results and a Makefile: a folder that stands alone."""
-    from logaccel.rtl.verify import export
+    from logaccel.rtl.verify import SMALL_LAYER_UPDATES, export
 
     chosen = _rtl_layer(arch, trace, (layer, images), settings, channel_scales)
     export(chosen, output)
-    slow = chosen.register_updates > ICARUS_UPDATES
+    slow = chosen.register_updates > SMALL_LAYER_UPDATES
     how = "`make verilator` runs it; Icarus would take minutes" if slow else "`make icarus` or `make verilator` runs it"
     typer.echo(f"{output}: {chosen.job.layer.name} on {chosen.arch.name}; {how}")
 

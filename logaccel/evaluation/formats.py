@@ -183,8 +183,8 @@ def formats_summary(formats: GraphFormats, graph: Graph) -> str:
 
 def check_image_array(values: NDArray[Any], shape: tuple[int, ...], subject: str = "images") -> None:
     """Check type and shape of images[N, …], of which none is read. Raises TraceError."""
-    if values.dtype.kind not in "fiu":
-        raise TraceError(f"{subject}: must hold real numbers, got {values.dtype}")
+    if values.dtype.kind != "f":
+        raise TraceError(f"{subject}: must hold floating-point numbers, normalised as in training, got {values.dtype}")
     if values.ndim != len(shape) + 1 or values.shape[1:] != shape or not len(values):
         raise TraceError(f"{subject}: must have the shape [N, {', '.join(map(str, shape))}], got {list(values.shape)}")
 

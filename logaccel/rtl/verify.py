@@ -22,7 +22,7 @@ from logaccel.rtl.parameters import Parameters
 from logaccel.rtl.waveform import Progress, compare, dump_list, record, record_rtl
 from logaccel.schedule.folds import FoldPlan, plan_folds
 
-MOST_REGISTER_UPDATES = 2_000_000  # PE-cycles up to which every register is compared unless asked otherwise
+SMALL_LAYER_UPDATES = 100_000  # PE-cycles: a minute or two in Icarus, every register compared
 
 
 @dataclass(frozen=True, eq=False)
