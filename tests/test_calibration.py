@@ -80,7 +80,7 @@ def test_everything_together_equals_the_register_level_engine_and_plain_integers
                for m, scale in zip(model.parameters["d"].filter, scales, strict=True)]  # fmt: skip
     ifmap = by_name["stem"].codes
     sums = oracle.run_layer(node.layer, own_unit.pe, source, kept, ifmap.tolist(), filters)
-    residual, fine = words_of(ifmap, source)
+    residual, fine = words_of(ifmap, source, "d")
     seen = set()
     for index, row in enumerate(sums.psum):
         p, q = divmod(index, 8)
